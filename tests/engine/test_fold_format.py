@@ -72,7 +72,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (7, "780831ad05e46ec6e9a08b66ba55d99dbc31d5b6dcbcac25160929efe870fd1b")
+PINNED = (7, "92d05c3aa1de620a6ad11fc46ee58fe9142f7048d1f3b94c9172626eb8d9aff0")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -37,6 +37,7 @@ TARGETS: Any = st.sampled_from(
 USES: Any = st.sampled_from([None, {"gpu": 1}, {"gpu": 1}, {"gpu": 2}, {"cpu": 1}, {"gpu": 1, "cpu": 1}])
 
 KEYS: Any = st.sampled_from([None, "k1", "k2"])
+QUEUES: Any = st.sampled_from(["left", "right"])
 
 
 def complete(place: int, side: Side) -> Any:
@@ -112,6 +113,13 @@ class LimitingRun(RecordingRun):
             for place, (arguments, uses, key) in enumerate(given)
         ]
         self.run("create limited", lambda side: side.engine.create_many(specs))
+
+    @precondition(has_limits)
+    @rule(pick=strategies.picks, uses=USES, where=st.fixed_dictionaries({}, optional={"key": KEYS, "queue": QUEUES}))
+    def amend_limits(self, pick: int, uses: Any, where: dict[str, Any]) -> None:
+        """Amend the limits of a task, mostly one that waits, and perhaps its key and queue."""
+        id = self.task(pick, "pending", "pending")
+        self.run("amend limits", lambda side: side.engine.amend(id, uses=uses, **where))
 
     @precondition(holds_work)
     @rule(pick=strategies.picks, name=st.sampled_from(["gpu", "cpu"]), units=st.sampled_from([0, 1, 2, 5]))
