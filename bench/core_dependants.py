@@ -16,6 +16,7 @@ from typing import Final
 from bench import raw, stores, tape
 from bench.plan import Plan
 from bench.report import Figure, Goal, single
+from bench.rounds import part_of
 from sagalog import Engine
 from sagalog_sqlite.connection import BUSY_TIMEOUT_MS, connect
 
@@ -42,8 +43,8 @@ def measure(plan: Plan) -> Iterator[Figure]:
     text = f"end of a task with {dependants:,} dependants, durability {_DURABILITY}"
     yield single(f"{text}: commits", len(taken), "")
     for side, times in (("sagalog", taken), ("raw", alone)):
-        yield single(f"{side}, p50 of a commit", _part(times, 0.5), "ms")
-        yield single(f"{side}, p99 of a commit", _part(times, 0.99), "ms", _GOAL if side == "sagalog" else None)
+        yield single(f"{side}, p50 of a commit", part_of(times, 0.5), "ms")
+        yield single(f"{side}, p99 of a commit", part_of(times, 0.99), "ms", _GOAL if side == "sagalog" else None)
         yield single(f"{side}, the longest commit", max(times), "ms")
 
 
@@ -78,9 +79,3 @@ def _replay(path: Path, commits: Sequence[tape.Commit]) -> list[float]:
             raw.replay(connection, (commit,))
             taken.append((time.perf_counter() - started) * 1e3)
     return taken[1:]
-
-
-def _part(times: Sequence[float], part: float) -> float:
-    """Return the time within which this part of the commits were done."""
-    ordered = sorted(times)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
