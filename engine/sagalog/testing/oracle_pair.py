@@ -28,6 +28,7 @@ from sagalog.store.memory import MemoryStore
 from sagalog.testing.clock import ManualClock
 from sagalog.testing.entropy import SeededEntropy
 from sagalog.testing.history import PROPERTIES, check, explain
+from sagalog.testing.shared_projections import lasting, places
 
 # A function that opens the store of one run, and opens it again after it was closed or crashed.
 Open = Callable[[Clock, Entropy], Engine]
@@ -139,8 +140,8 @@ class Pair:
             found, expected = getattr(real, name)(), getattr(oracle, name)()
             assert found == expected, f"{name}: the store says {whole(found)} and the oracle {whole(expected)}"
 
-        found, expected = _places(_store_of(real)), _places(self.memory)
-        assert found == expected, f"places and keys: the store says {found} and the oracle {expected}"
+        found, expected = places(_store_of(real)), places(self.memory)
+        assert found == expected, f"places, keys, accounts: the store says {found} and the oracle {expected}"
         _require_unique(self.memory)
 
     def _note_clock(self) -> None:
@@ -183,6 +184,18 @@ class Pair:
                     leased = len(self.oracle.leases)
                     self.run("drain", partial(_claim, queues, {**given, "suspects": "only"}))
         self.compare()
+
+    def rebuild(self) -> None:
+        """Rebuild both sides; what follows from several streams must be as it was. [LIMIT-7] [DEDUPE-4] [WAIT-3]"""
+        now_ms = None if self._has_stepped_back else self.clock.now_ms()
+        for side in (self.real, self.oracle):
+            store = _store_of(side.engine)
+            before = lasting(store, now_ms)
+            side.engine.rebuild()
+            found = lasting(store, now_ms)
+            differ = {name: (before.get(name), found.get(name)) for name in {*before, *found}}
+            differ = {name: pair for name, pair in differ.items() if pair[0] != pair[1]}
+            assert not differ, f"a rebuild gives otherwise, by name (before, after): {differ}"
 
     def audit(self) -> None:
         """Check that both are sound, and that the history breaks no property."""
@@ -271,15 +284,6 @@ def _store_of(engine: Engine) -> Store:
     executor = engine._executor
     assert isinstance(executor, LocalExecutor)
     return executor.store
-
-
-def _places(store: Store) -> list[Any]:
-    """Return the gate of each task, the account that it lacks, its places under limits, and its dedupe key."""
-    with store.read() as snapshot:
-        saved = [(one.stream, one.saved) for one in snapshot.audited(0, 1_000)]
-    return [
-        (stream, one.row.gate, one.row.held, one.limit_uses, one.dedupe) for stream, one in saved if one is not None
-    ]
 
 
 def _require_unique(memory: MemoryStore) -> None:
