@@ -33,12 +33,12 @@ Turn = Callable[[Times], None]
 
 def measure_held(plan: Plan) -> Iterator[Figure]:
     """Yield the microseconds of claims and completions where one limit holds 9 of 10 tasks back."""
-    yield from _measure(plan, "held", _build_held, _Held, ("claim", "complete", "claim of what that lets in"))
+    yield from _measure(plan, "held", build_held, _Held, ("claim", "complete", "claim of what that lets in"))
 
 
 def measure_delayed(plan: Plan) -> Iterator[Figure]:
-    """Yield the microseconds of claims where 9 of 10 tasks have a better priority, and are not due."""
-    yield from _measure(plan, "delayed", _build_delayed, _Delayed, ("claim",))
+    """Yield the microseconds of claims of ready tasks beside those that have a better priority and are not due."""
+    yield from _measure(plan, "delayed", build_delayed, _Delayed, ("claim",))
 
 
 def _measure(
@@ -133,7 +133,8 @@ def _claim(engine: Engine, times: Times, call: str) -> Lease:
     return lease
 
 
-def _build_held(path: Path, tasks: int) -> None:
+def build_held(path: Path, tasks: int) -> None:
+    """Make a store of so many tasks, of which 9 of 10 use a limit, and all but a few of those are held."""
     with stores.open_engine(path, "normal") as engine:
         engine.set_limit(_LIMIT, slots=_SLOTS)
         for _ in range(_SLOTS):
@@ -143,7 +144,8 @@ def _build_held(path: Path, tasks: int) -> None:
     crowd.multiply(path, {held: of_limit - _SLOTS - 1, ready: tasks - of_limit - 1})
 
 
-def _build_delayed(path: Path, tasks: int) -> None:
+def build_delayed(path: Path, tasks: int) -> None:
+    """Make a store of so many tasks that are not due, beside a hundred that are ready."""
     with stores.open_engine(path, "normal") as engine:
         later_ms = SystemClock().now_ms() + crowd.LATER_MS
         delayed = engine.create(

@@ -19,21 +19,28 @@ from sagalog import Engine, Rate
 
 _GOAL: Final = Goal("<=", 1.5)
 _WAITING: Final = 100
-_USES: Final = {"without": {}, "with two limits": {"slots": 1, "rate": 1}}
+_USES: Final[dict[str, dict[str, int]]] = {"without limits": {}, "with two limits": {"slots": 1, "rate": 1}}
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
     """Yield the microseconds of a claim as p50 and p99, with and without limits, and their ratio."""
+    for durability in ("full", "normal"):
+        yield from _measure(plan, durability)
+
+
+def _measure(plan: Plan, durability: str) -> Iterator[Figure]:
     count = plan.count(200)
-    with stores.open_engine(plan.folder / "limits.db", "normal") as engine:
+    with stores.open_engine(plan.folder / f"{durability}.db", durability) as engine:
         engine.set_limit("slots", slots=4)
         engine.set_limit("rate", rate=Rate(1_000_000, 1_000))
         for queue in _USES:
             for _ in range(_WAITING):
                 _create(engine, queue)
         times: dict[str, list[float]] = {queue: [] for queue in _USES}
-        sides = {queue: partial(_claims, engine, queue, count, times[queue]) for queue in _USES}
-        interleave(sides, plan.rounds)
+        interleave(
+            {queue: partial(_claims, engine, queue, count, times[queue]) for queue in _USES},
+            plan.rounds,
+        )
         report = engine.verify()
         assert report.ok, report.faults
     for part, label in ((0.5, "p50"), (0.99, "p99")):
@@ -42,9 +49,9 @@ def measure(plan: Plan) -> Iterator[Figure]:
             for queue, taken in times.items()
         }
         for queue in _USES:
-            yield Figure(f"claim of a task {queue}: {label}", spread(found[queue]), "us")
-        ratio = spread(ratios(found["with two limits"], found["without"]))
-        yield Figure(f"claim, {label}: with two limits of without", ratio, "x", _GOAL)
+            yield Figure(f"claim {queue}, durability {durability}: {label}", spread(found[queue]), "us")
+        ratio = spread(ratios(found["with two limits"], found["without limits"]))
+        yield Figure(f"claim, durability {durability}: {label}, two limits of none", ratio, "x", _GOAL)
 
 
 def _claims(engine: Engine, queue: str, count: int, times: list[float]) -> float:

@@ -86,6 +86,19 @@ class LimitingRun(RecordingRun):
 
         self.run("pause" if pause else "resume", call)
 
+    @rule(what=TARGETS, resume=st.booleans())
+    def pause_and_look(self, what: dict[str, str], resume: bool) -> None:
+        """Pause something, and have a worker look at a task that it holds back. [PAUSE-1]"""
+        id, name = self.new_id(), what.get("limit", "gpu")
+        self.set_limit(name, {"slots": 9})
+        self.pause_or_resume(what, True)
+        given: dict[str, Any] = {"queue": "left", "key": what.get("key"), "uses": {name: 1}, "priority": -1}
+        self.run("create limited", lambda side: side.engine.create("test", id=id, **given))
+        looking: dict[str, Any] = {"owner": "ann", "ttl_ms": strategies.TTL_MS, "limit": 2}
+        self.run("claim", lambda side: side.engine.claim(["left", "right"], **looking))
+        if resume:
+            self.pause_or_resume(what, False)
+
     @precondition(has_limits)
     @rule(name=st.sampled_from(["gpu", "cpu"]))
     def remove_limit(self, name: str) -> None:

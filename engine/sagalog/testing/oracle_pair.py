@@ -28,7 +28,7 @@ from sagalog.store.memory import MemoryStore
 from sagalog.testing.clock import ManualClock
 from sagalog.testing.entropy import SeededEntropy
 from sagalog.testing.history import PROPERTIES, check, explain
-from sagalog.testing.shared_projections import lasting, places
+from sagalog.testing.projections import lasting, places
 
 # A function that opens the store of one run, and opens it again after it was closed or crashed.
 Open = Callable[[Clock, Entropy], Engine]
@@ -186,6 +186,12 @@ class Pair:
                     self.run("drain", partial(_claim, queues, {**given, "suspects": "only"}))
         self.compare()
 
+    def verify(self) -> None:
+        """Check that the projections of both sides are such as their logs give."""
+        for side in (self.real, self.oracle):
+            report = side.engine.verify()
+            assert report.ok, report.faults
+
     def rebuild(self) -> None:
         """Rebuild both sides; what follows from several streams must be as it was. [LIMIT-7] [DEDUPE-4] [WAIT-3]"""
         now_ms = None if self._has_stepped_back else self.clock.now_ms()
@@ -205,9 +211,7 @@ class Pair:
             side.engine.recover()
         self.compare()
         self._compare_relations()
-        for side in (self.real, self.oracle):
-            report = side.engine.verify()
-            assert report.ok, report.faults
+        self.verify()
         # [DEDUPE-4] Then a period may end earlier, and no event need show it.
         names = [name for name in PROPERTIES if name != "dedupe_periods" or not self._has_stepped_back]
         violations = check(self.real_log(), names)

@@ -37,6 +37,8 @@ class Run(RuleBasedStateMachine):
         """
         try:
             if self.sound:
+                # Before a rebuild, or an end, puts right what a call has left wrong.
+                self.pair.verify()
                 if len(self.pair.real_log()) % 2:
                     self.pair.rebuild()
                 self.pair.drain(["default", "left", "right"])
