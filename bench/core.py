@@ -10,12 +10,23 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from bench import core_claim, core_dependants, core_fold, core_heartbeat, core_large, core_lifecycle, core_threads
+from bench import (
+    core_claim,
+    core_crowds,
+    core_dependants,
+    core_fold,
+    core_heartbeat,
+    core_large,
+    core_lifecycle,
+    core_limits,
+    core_threads,
+)
 from bench.plan import Plan
 from bench.report import Figure
 
 SUMMARY: Final = (
-    "lifecycles and batches beside raw SQLite, threads, claims among a million tasks, folds, heartbeats, dependants"
+    "lifecycles and batches beside raw SQLite, threads, claims among a million tasks, folds, heartbeats, dependants, "
+    "limits"
 )
 
 PARTS: Final[Mapping[str, Callable[[Plan], Iterator[Figure]]]] = {
@@ -27,6 +38,9 @@ PARTS: Final[Mapping[str, Callable[[Plan], Iterator[Figure]]]] = {
     "heartbeat": core_heartbeat.measure,
     "large": core_large.measure,
     "dependants": core_dependants.measure,
+    "held": core_crowds.measure_held,
+    "delayed": core_crowds.measure_delayed,
+    "limits": core_limits.measure,
 }
 
 

@@ -6,7 +6,7 @@ an audit finds no fault. Only the way of its rows into the file is shorter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,20 +23,26 @@ KINDS: Final = ("implement-issue", "review", "summarise", "translate")
 _PRIORITIES: Final = (0, 5, 10)
 # Delayed tasks have better priorities than all ready ones: an index over both would have to step over them.
 _DELAYED_PRIORITIES: Final = (-3, -2, -1)
-_LATER_MS: Final = 30 * 86_400_000
+LATER_MS: Final = 30 * 86_400_000
 
 
 def build(path: Path, tasks: int) -> None:
     """Make a new store with so many tasks, half of them delayed, with alternating kinds and priorities."""
     with stores.open_engine(path, "normal") as engine:
-        later_ms = SystemClock().now_ms() + _LATER_MS
+        later_ms = SystemClock().now_ms() + LATER_MS
         shapes = [(kind, at) for kind in KINDS for at in range(len(_PRIORITIES))]
         for kind, at in shapes:
             engine.create(kind, stores.PAYLOAD, queue=stores.QUEUE, priority=_PRIORITIES[at])
             engine.create(
                 kind, stores.PAYLOAD, queue=stores.QUEUE, priority=_DELAYED_PRIORITIES[at], run_at_ms=later_ms
             )
-    copies = tasks - 2 * len(shapes)
+        models = [task.id for task in engine.find(limit=2 * len(shapes))]
+    copies, more = divmod(tasks - len(models), len(models))
+    multiply(path, {id: copies + (at < more) for at, id in enumerate(models)})
+
+
+def multiply(path: Path, copies: Mapping[str, int]) -> None:
+    """Copy each of these tasks so often; of a task under limits its places too."""
     connection = connect(str(path), "normal", BUSY_TIMEOUT_MS, writing=True)
     try:
         # No caller relies on this store yet: after an interrupt the caller throws the file away.
@@ -49,19 +55,30 @@ def build(path: Path, tasks: int) -> None:
         connection.close()
 
 
-def _copy(connection: apsw.Connection, copies: int) -> None:
-    models = [_Model(connection, number) for (number,) in list(connection.execute("SELECT stream FROM tasks"))]
+def _copy(connection: apsw.Connection, copies: Mapping[str, int]) -> None:
+    models = [(_Model(connection, _number_of(connection, id)), number) for id, number in copies.items()]
     stream = connection.execute("SELECT max(number) FROM streams").get
     position = connection.execute("SELECT max(position) FROM events").get
 
     def places() -> Iterator[tuple[_Model, int]]:
-        for number in range(1, copies + 1):
-            yield models[number % len(models)], number
+        """Give the models turns, until each has its copies."""
+        number = 0
+        for turn in range(max(times for _, times in models)):
+            for model, times in models:
+                if turn < times:
+                    number += 1
+                    yield model, number
 
     with connection:
         _insert(connection, "streams", (model.stream(stream + number) for model, number in places()))
         _insert(connection, "events", (model.event(stream + number, position + number) for model, number in places()))
         _insert(connection, "tasks", (model.task(stream + number) for model, number in places()))
+        _insert(connection, "limit_uses", (use for model, number in places() for use in model.uses(stream + number)))
+
+
+def _number_of(connection: apsw.Connection, id: str) -> int:
+    (found,) = connection.execute("SELECT number FROM streams WHERE category = 'task' AND id = ?", (id,))
+    return int(found[0])
 
 
 def _insert(connection: apsw.Connection, table: str, found: Iterator[tuple[Any, ...]]) -> None:
@@ -77,6 +94,7 @@ class _Model:
         (self._stream,) = _rows(connection, "streams", "number", number)
         (self._event,) = _rows(connection, "events", "stream", number)
         (self._task,) = _rows(connection, "tasks", "stream", number)
+        self._uses = _rows(connection, "limit_uses", "stream", number)
         self._body = self._event["body"].encode()
         self._fold = decode_fold(self._task["fold"])
 
@@ -97,6 +115,10 @@ class _Model:
         """Return the row of `tasks`; only the id in its fold differs."""
         fold = encode_fold(msgspec.structs.replace(self._fold, id=_id(number)))
         return tuple({**self._task, "stream": number, "fold": fold}.values())
+
+    def uses(self, number: int) -> list[tuple[Any, ...]]:
+        """Return the rows of `limit_uses`."""
+        return [tuple({**use, "stream": number}.values()) for use in self._uses]
 
 
 def _id(number: int) -> str:

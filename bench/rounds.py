@@ -33,6 +33,12 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(statistics.median(ordered), ordered[0], ordered[-1])
 
 
+def part_of(values: Iterable[float], part: float) -> float:
+    """Return the value that this part of the values does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
+
+
 def interleave(sides: Mapping[str, Side], rounds: int) -> dict[str, list[float]]:
     """Measure every side once a round, every other round in reverse order; return side -> one figure a round."""
     measured: dict[str, list[float]] = {name: [] for name in sides}

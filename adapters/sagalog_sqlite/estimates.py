@@ -118,6 +118,9 @@ class Estimates:
                 return
         else:
             at_ms = 0 if gate == "waking" else row.check_ms if gate is None else row.run_at_ms
+            if gate == "held":
+                # Its time has come already, and the account that it lacks is due instead.
+                at_ms = None
             if row.cancel_ms is not None and (at_ms is None or row.cancel_ms < at_ms):
                 at_ms = row.cancel_ms
         due_ms = self._due_ms.get(row.queue)

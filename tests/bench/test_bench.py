@@ -13,7 +13,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench import core, core_lifecycle, cost_instructions, crowd, lives, queue, race, raw, rounds, schema, stores, wal
+from bench import (
+    core,
+    core_crowds,
+    core_lifecycle,
+    cost_instructions,
+    crowd,
+    lives,
+    queue,
+    race,
+    raw,
+    rounds,
+    schema,
+    stores,
+    wal,
+)
 from bench.__main__ import main
 from bench.report import Figure, Goal, line, single
 from bench.rounds import interleave, ratios, spread, take_turns
@@ -31,7 +45,10 @@ _FRAME_BYTES = PAGE_SIZE + 24
 ROWS = {
     "core": ("durability full: sagalog of raw", "durability normal: sagalog of raw", "claim, all kinds: large of small",
              "fold typed events", "decode stored bodies", "verify a store", "WAL of a heartbeat, 1 MB of 100 bytes",
-             "tasks with a tag each", "planned undos of 4 kB"),
+             "tasks with a tag each", "planned undos of 4 kB",
+             "claim, held: p99, large of small", "complete, held: p50, large of small",
+             "claim, delayed: p50, large of small", "claim, durability full: p50, two limits of none",
+             "p99 of a commit, processor time"),
     "cost": ("processor time of a lifecycle: sagalog of raw", "claim: functions entered", "step: SQL statements",
              "complete: syncs", "create, 100 at once: pages in the WAL", "bytes on disk of a task that is over"),
     "queue": ("peers litequeue", "steady: litequeue", "steady: sagalog, push and consume: of the fastest",
@@ -71,6 +88,39 @@ def test_a_suite_runs_from_end_to_end_and_prints_its_rows(
     printed = capsys.readouterr().out
     assert "cores" in printed.splitlines()[0]
     assert [row for row in ROWS[suite] if row not in printed] == []
+
+
+@pytest.mark.parametrize("part", ["held", "delayed", "limits", "dependants"])
+def test_a_part_of_the_core_runs_at_tiny_scale(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole suite is slow; each of these parts audits the stores that it has made."""
+    assert main(["core", "--tiny", "--only", part]) == 0
+    assert "p99" in capsys.readouterr().out
+
+
+def test_the_store_of_held_tasks_is_as_the_engine_would_have_made_it(tmp_path: Path) -> None:
+    path = tmp_path / "held.db"
+    core_crowds.build_held(path, 100)
+    with stores.open_engine(path, "normal") as engine:
+        report = engine.verify()
+        assert report.ok, report.faults
+        assert engine.counts() == {stores.QUEUE: {"pending": 100}}
+        assert len(engine.find(limit=200)) == 100
+        leases = engine.claim(stores.QUEUE, owner="w", ttl_ms=None, limit=100)
+        assert [len(lease.task.uses) for lease in leases] == [1] * 4 + [0] * 10
+        leases[0].complete()
+        assert len(engine.claim(stores.QUEUE, owner="w", ttl_ms=None, limit=100)) == 1
+
+
+def test_the_store_of_delayed_tasks_gives_claims_the_ready_ones_alone(tmp_path: Path) -> None:
+    path = tmp_path / "delayed.db"
+    core_crowds.build_delayed(path, 50)
+    with stores.open_engine(path, "normal") as engine:
+        report = engine.verify()
+        assert report.ok, report.faults
+        assert engine.counts() == {stores.QUEUE: {"pending": 150}}
+        leases = engine.claim(stores.QUEUE, owner="w", ttl_ms=None, limit=200)
+        assert {lease.task.priority for lease in leases} == {0}
+        assert len(leases) == 100
 
 
 def test_a_missed_goal_ends_with_1_only_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

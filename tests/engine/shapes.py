@@ -206,6 +206,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.Amended("agents", -3, 7, {"a": [1]}, "gpu", "repository", 90, 80, Retry(attempts_max=1).resolve()),
         e.Amended(removes=("payload", "affinity", "deadline_ms")),
         e.Amended(build="2026-11-29.4"),
+        e.Amended(uses={"gpu": 2, "tokens": 900}),
     ),
     ("founded", 1): (e.Founded("s", 0, "0.1.0"),),
     ("upgraded", 1): (e.Upgraded("0.2.0"),),

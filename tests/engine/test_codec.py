@@ -55,7 +55,7 @@ EXAMPLES: list[e.Recordable] = [
     e.Compensated(outcome="failed"),
     e.Completed(fence=1, verb="complete", result="ok"),
     e.Quarantined(code="operator", reason="odd", owed=("c",)),
-    e.Amended(queue="agents", payload=[1], removes=("deadline_ms",)),
+    e.Amended(queue="agents", payload=[1], uses={"gpu": 2}, removes=("deadline_ms",)),
     e.Noted(text="looked at it", settles=("c",), successor="b", results={"checkout": [1]}, rerun=("build",)),
     e.Used(fence=1, limit="tokens", units=900),
     e.Founded(id="s", format=0, writer="0.1.0"),

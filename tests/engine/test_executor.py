@@ -108,6 +108,7 @@ ENTRIES: dict[type[c.Command], Callable[[Executor], CommandEntry]] = {
         payload=PAYLOAD,
         retry=Retry(attempts_max=2),
         deadline_ms=None,
+        uses={},
         idempotency_key="k",
     ),
 }

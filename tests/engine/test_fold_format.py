@@ -76,7 +76,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (9, "b3a782878f71ca6013493ed6667cdb487c61aabdd2aea2c5f3bbbafc55b61118")
+PINNED = (10, "d50a38bfa285c84d90750f0597353942abfc0914d5bfa92d90cf90749aa8f523")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -140,6 +140,13 @@ def keyed(log: Log, stream: str, dedupe: DedupeKey) -> e.Created:
     return msgspec.structs.replace(created, dedupe=dedupe)
 
 
+def using(log: Log, stream: str, uses: dict[str, int] | None) -> e.Created:
+    """The creation of a task that uses other limits."""
+    created = first(log, stream)
+    assert isinstance(created, e.Created)
+    return msgspec.structs.replace(created, uses=uses)
+
+
 def related(engine: Engine) -> None:
     """The task `after` waits for two others, of which one fails; `c` is cancelled with its parent `b`."""
     engine.create("build", id="a")
@@ -403,6 +410,10 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     "slots": [
         lambda log: without(log, version_of(log, e.Completed, FIRST), stream=FIRST),
     ],
+    "units": [
+        lambda log: again(log, using(log, FIRST, {"gpu": 1, "tokens": 2}), 1, FIRST),
+        lambda log: again(log, using(log, FIRST, None), 1, FIRST),
+    ],
     "rates": [lambda log: again(log, e.LimitSet(rate=Rate(3, 1_000)), 1, "limit/tokens")],
     "pauses": [
         lambda log: moved(log, "queue/limited", 1, before=("task/second", 2)),
@@ -427,6 +438,7 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     "amendments": [
         lambda log: again(log, e.Amended(priority=3), version_of(log, e.Heartbeat)),
         lambda log: again(log, e.Amended(removes=("key",)), version_of(log, e.Heartbeat)),
+        lambda log: again(log, e.Amended(uses={"gpu": 1}), version_of(log, e.Heartbeat)),
         lambda log: again(log, e.Amended(payload=1), version_of(log, e.Signalled, WAITS, 1), WAITS),
     ],
     "builds": [

@@ -125,6 +125,32 @@ def test_the_last_slot_of_a_killed_holder_is_free_for_another_queue(
     assert types == ["created", "leased", "lease_expired"]
 
 
+def test_a_lowered_limit_lets_no_process_start_before_the_others_end(
+    engine: Engine, sqlite_url: str, users: list[LimitUser]
+) -> None:
+    """[LIMIT-1] The log says so: behind the setting a lease begins only when no other lives."""
+    engine.set_limit("gpu", slots=3)
+    held = [engine.create("build", queue="a", uses={"gpu": 1}).id for _ in range(3)]
+    users += [LimitUser(sqlite_url, f"holder{number}", "a", "hold", ttl_ms=1_000) for number in range(3)]
+    for user in users:
+        user.go()
+    assert sorted(user.got() for user in users) == sorted(held)
+    ids = [engine.create("build", queue="b", uses={"gpu": 1}).id for _ in range(6)]
+    engine.set_limit("gpu", slots=1)
+    lowered = engine.newest_position()
+    for user in users[:3]:
+        user.die()
+    users += [LimitUser(sqlite_url, f"p{number}", "b") for number in range(4)]
+
+    assert work_off(users[3:]) == Counter(ids)
+    running = 3
+    for event in engine.events(after=lowered, limit=10_000):
+        if event.type == "leased":
+            assert running == 0, f"{event.name} begins while {running} leases live"
+        running += {"leased": 1, "completed": -1, "lease_expired": -1}.get(event.type, 0)
+    assert running == 0
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_a_process_that_dies_while_it_takes_units_loses_none(
     engine: Engine, sqlite_url: str, users: list[LimitUser], point: str

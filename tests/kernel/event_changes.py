@@ -346,7 +346,7 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     ),
     "amended": (
         PENDING,
-        e.Amended("r", 5, 9, {"n": 1}, "gpu", "k", 90, 80, policy(attempts_max=9), build="b2"),
+        e.Amended("r", 5, 9, {"n": 1}, "gpu", "k", 90, 80, policy(attempts_max=9), uses={"gpu": 2}, build="b2"),
         {
             "queue": "r",
             "priority": 5,
@@ -359,12 +359,25 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
             "start_by_ms": 80,
             "policy": KeptPolicy.of(policy(attempts_max=9)),
             "policy_version": 2,
+            "uses": {"gpu": 2},
         },
     ),
     "amended, taking away": (
-        given(msgspec.structs.replace(CREATED, affinity="gpu", key="k", build="b1", deadline_ms=90, start_by_ms=80)),
-        e.Amended(removes=("payload", "affinity", "key", "build", "deadline_ms", "start_by_ms")),
-        {"payload_version": 2, "affinity": None, "key": None, "build": None, "deadline_ms": None, "start_by_ms": None},
+        given(
+            msgspec.structs.replace(
+                CREATED, affinity="gpu", key="k", build="b1", deadline_ms=90, start_by_ms=80, uses={"gpu": 1}
+            )
+        ),
+        e.Amended(removes=("payload", "affinity", "key", "build", "deadline_ms", "start_by_ms", "uses")),
+        {
+            "payload_version": 2,
+            "affinity": None,
+            "key": None,
+            "build": None,
+            "deadline_ms": None,
+            "start_by_ms": None,
+            "uses": None,
+        },
     ),
     "noted": (RUNNING, e.Noted("seen"), {}),
     "noted, settling": (

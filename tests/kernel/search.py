@@ -251,7 +251,8 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
         # Each amends the policy too, so that a task is amended once and the space stays small.
         changed = msgspec.structs.replace(world.witness.policy, delay_max_ms=2)
         yield "operator", "amend the deadline", make.amend(policy=changed, deadline_ms=world.now_ms + 1)
-        yield "operator", "amend all else", make.amend(policy=changed, priority=1, payload=1, build="b2")
+        others = {"priority": 1, "payload": 1, "uses": {"gpu": 1}, "build": "b2"}
+        yield "operator", "amend all else", make.amend(policy=changed, **others)
         yield "operator", "amend without", make.amend(policy=changed, removes=("deadline_ms", "start_by_ms"))
     yield "operator", "cancel", make.cancel()
     yield "operator", "cancel now", make.cancel(now=True)

@@ -44,7 +44,7 @@ def test_an_amendment_holds_exactly_what_changes() -> None:
     [
         {"queue": "q", "priority": 0, "run_at_ms": 100, "deadline_ms": 900},
         {"policy": policy()},
-        {"removes": ("affinity", "key", "build", "start_by_ms")},
+        {"removes": ("affinity", "key", "build", "start_by_ms", "uses")},
     ],
 )
 @pytest.mark.parametrize("story", [PENDING, RUNNING, PARKED, PENDING.given(quarantine())])
@@ -64,6 +64,16 @@ def test_what_a_task_may_lack_is_taken_away() -> None:
     PENDING.when(amend(removes=("deadline_ms", "key", "payload"))).then(e.Amended(removes=("deadline_ms", "payload")))
 
 
+def test_the_limits_of_a_task_are_given_as_a_whole() -> None:
+    """[AMEND-1] In whatever order; what it uses no more is left out, and only a removal takes all away."""
+    using = given(create()).given(amend(uses={"cpu": 2, "gpu": 1}))
+    using.when(amend(uses={"gpu": 1, "cpu": 2})).then_nothing()
+    using.when(amend(uses={"gpu": 1})).then(e.Amended(uses={"gpu": 1}))
+    gone = using.given(amend(removes=("uses",)))
+    assert gone.task is not None
+    assert gone.task.uses is None
+
+
 def test_a_task_that_is_made_due_at_once_is_due_now() -> None:
     """[AMEND-1] One that is due already stays as it is."""
     PENDING.when(amend(removes=("run_at_ms",)), now_ms=40).then(e.Amended(run_at_ms=40))
@@ -81,9 +91,10 @@ CHANGES: dict[str, dict[str, Any]] = {
     "deadline_ms": {"deadline_ms": 800},
     "start_by_ms": {"start_by_ms": 700},
     "policy": {"policy": policy(attempts_max=9)},
+    "uses": {"uses": {"gpu": 1}},
 }
 ALWAYS = {"deadline_ms", "start_by_ms", "policy"}
-UNHELD = {*ALWAYS, "queue", "priority", "affinity", "key", "build"}
+UNHELD = {*ALWAYS, "queue", "priority", "affinity", "key", "build", "uses"}
 STATES: dict[str, tuple[Scenario, set[str], dict[str, type[SagalogError]]]] = {
     "pending": (PENDING, {*CHANGES}, {}),
     "leased once": (RUNNING.given(release()), {*CHANGES} - {"payload"}, {"payload": WrongState}),

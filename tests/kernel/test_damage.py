@@ -255,6 +255,8 @@ CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
     "an amendment of nothing": (PENDING, e.Amended()),
     "an amendment to what was so": (PENDING, e.Amended(queue="r", priority=0)),
     "an amendment to the same policy": (PENDING, e.Amended(policy=policy())),
+    "an amendment to no limits": (PENDING, e.Amended(uses={})),
+    "an amendment to the same limits": (PENDING.given(e.Amended(uses={"gpu": 1})), e.Amended(uses={"gpu": 1})),
     "an amendment that gives and removes": (TIMED, e.Amended(deadline_ms=70, removes=("deadline_ms",))),
     "an amendment that removes what is not there": (PENDING, e.Amended(removes=("deadline_ms",))),
     "an amendment that removes what every task has": (PENDING, e.Amended(removes=("queue",))),

@@ -158,8 +158,9 @@ class Witness(NamedTuple):
 
     def _see_amendment(self, event: e.Amended) -> Witness:
         """[AMEND-2] [DEADLINE-1]"""
-        given = (event.queue, event.priority, event.run_at_ms, event.payload, event.affinity, event.key, event.build)
-        _expect(self.open is None or given == (None,) * 7, "amended_while_held", event)
+        held = ("queue", "priority", "run_at_ms", "payload", "affinity", "key", "build", "uses")
+        changed = [name for name in held if getattr(event, name) is not None or name in event.removes]
+        _expect(self.open is None or not changed, "amended_while_held", event)
         deadline_ms = None if "deadline_ms" in event.removes else event.deadline_ms or self.deadline_ms
         start_by_ms = None if "start_by_ms" in event.removes else event.start_by_ms or self.start_by_ms
         return self._replace(deadline_ms=deadline_ms, start_by_ms=start_by_ms, policy=event.policy or self.policy)

@@ -124,6 +124,7 @@ _WITHOUT: Final = {
     "build": "build",
     "deadline": "deadline_ms",
     "start-by": "start_by_ms",
+    "use": "uses",
 }
 
 
@@ -157,6 +158,7 @@ _WITHOUT: Final = {
 )
 @task_options.deadline_option
 @task_options.start_by_option
+@task_options.use_option
 @click.option(
     "--without", multiple=True, type=click.Choice([*_WITHOUT]), help="Take one of these away from it. Repeatable."
 )
@@ -179,7 +181,7 @@ def amend(
     While a worker holds the task, only its deadlines and --retry can change: wait for the end of the lease, or cancel
     the task. A task that has ended never changes: `retry` creates its successor, which you can amend.
     """
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes = {name: value for name, value in given.items() if value is not None and value != {}}
     for name in without:
         if _WITHOUT[name] in changes:
             raise click.UsageError(f"--without {name}: --{name} is given too; leave one of them out")

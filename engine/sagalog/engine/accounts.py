@@ -233,11 +233,18 @@ class Accounts:
             self._charge(after, new)
         elif new is not None and old is not None and new.uses != old.uses:
             self._correct(old, new)
-        if after.state is not State.PENDING:
-            for one in self.asked(after):
-                account = self.entry(one.account).account
-                if account.refused:
-                    self.change(one.account, account.forget(after.id))
+        asked = self.asked(before)
+        still = {one.account for one in self.asked(after)} if asked and after.state is State.PENDING else ()
+        for one in asked:
+            if one.account not in still:
+                self._leave_line(one.account, before.id)
+
+    def _leave_line(self, name: str, task: str) -> None:
+        """Forget the refusal of a task that no longer asks; those that it let not pass may come in. [LIMIT-6]"""
+        account = self.entry(name).account
+        if account.refused and (left := account.forget(task)) is not account:
+            self.change(name, left)
+            self.touched.setdefault(name)
 
     def _charge(self, task: TaskFold, lease: LeaseRecord) -> None:
         recorded = {one.account for one in lease.uses}

@@ -21,7 +21,7 @@ from sagalog.kernel.bounds import CLAIM_LOOKS_MAX, MOVES_MAX, READY_MAX
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Lack, State
 from sagalog.store import Saved, View
-from sagalog.store.limit_uses import section_of
+from sagalog.store.limit_uses import Candidate, section_of
 from sagalog.store.row import READY, gate_of
 
 # The order of a task that the unit of work creates: behind all that the store has.
@@ -130,7 +130,7 @@ class Admission:
 
     def _let_in_of(self, name: str, section: str) -> bool:
         """Let the first tasks of a section in; return whether more of them may come in at once."""
-        for candidate in self._view.in_line(name, "held", section, MOVES_MAX):
+        for candidate in self._held_at(name, section):
             if self._room(name, section) <= 0:
                 return False
             if self._moves >= MOVES_MAX:
@@ -143,6 +143,14 @@ class Admission:
             if saved is not None and saved.row is not None and (saved.row.gate, saved.row.held) == ("held", name):
                 self._judge(saved, name)
         return self._moves >= MOVES_MAX
+
+    def _held_at(self, name: str, section: str) -> Iterator[Candidate]:
+        """Yield the held tasks of a section in order: first as many as there is room for, which nearly always do."""
+        few = min(max(self._room(name, section), 0) + len(self._written), MOVES_MAX)
+        first = self._view.in_line(name, "held", section, few) if few else ()
+        yield from first
+        if len(first) == few < MOVES_MAX:
+            yield from self._view.in_line(name, "held", section, MOVES_MAX)[few:]
 
     def _judge(self, saved: Saved, name: str) -> None:
         """Let a held task in, or move it under another limit that it lacks, or leave it where it is."""

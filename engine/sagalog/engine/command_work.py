@@ -160,6 +160,16 @@ class CommandWork(TaskChanges):
             return renewed
         return self.show(self._drafts[task.id].fold, step.known)
 
+    def _amend(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
+        """Amend a task; require the limits that it has not used so far, or not with so many units. [LIMIT-1]"""
+        for event in () if isinstance(decision, Repeat) else decision:
+            assert isinstance(event, e.Amended)
+            before = task.uses or {}
+            for name, units in (event.uses or {}).items():
+                if before.get(name) != units:
+                    require_limit(self._view.saved(f"limit/{name}"), task.id, name, units)
+        return self._settle(task, decision, step)
+
     def _without_known_payload(self, task: TaskFold, command: c.Amend) -> c.Amend:
         """Leave out a payload that the task has already. [AMEND-1]"""
         if task.is_terminal or differences({"payload": command.payload}, {"payload": self._payload(task)}):
@@ -334,6 +344,7 @@ _SPECIAL: Final[Mapping[type[c.Command], Callable[[CommandWork, TaskFold, Decisi
     c.Heartbeat: CommandWork._renew,
     c.Healthy: CommandWork._healthy,
     c.Park: CommandWork._park,
+    c.Amend: CommandWork._amend,
     c.AdoptChild: CommandWork._adopt_child,
     c.Register: CommandWork._register,
     c.Fail: CommandWork._register,

@@ -113,7 +113,7 @@ def writing_one(step: CommandEntry, reads: Iterable[str] = ()) -> Operation:
         return _declaring(Operation(decide), declared, reads)
     writes = (f"task/{command.task}",)
     keys, drawn = () if key is None else (key,), writes if step.drawn else ()
-    settings = settings_of(command) if type(command) is c.Create and (command.key or command.uses) else ()
+    settings = settings_of(command) if isinstance(command, c.Create | c.Amend) and (command.key or command.uses) else ()
     return Operation(decide, writes, settings, (), keys, None, None, drawn, plain_command(step))
 
 
@@ -367,6 +367,8 @@ def declared_by(steps: Sequence[CommandEntry]) -> Declared:
                 settings += settings_of(step.command)
                 if dedupe is not None:
                     dedupes[step.command.kind, dedupe.key] = None
+            case c.Amend():
+                settings += settings_of(step.command)
             case c.RetryAsNew(successor=other) | c.Complete(undoer=str(other)):
                 ids.append(other)
             case c.AdoptChild(child=child):
@@ -379,10 +381,15 @@ def declared_by(steps: Sequence[CommandEntry]) -> Declared:
     return Declared(_streams(ids), reading, tuple(along), tuple(keys), _streams(drawn), tuple(dedupes))
 
 
-def settings_of(command: c.Create) -> tuple[str, ...]:
-    """Return the streams that say what a new task may use: of its limits, and of its queue where it has a key."""
+def settings_of(command: c.Create | c.Amend) -> tuple[str, ...]:
+    """Return the streams that say what a task may use from now on: of its limits, and of its queue if that counts.
+
+    The queue that an amendment leaves as it is follows from the task.
+    """
     named = () if command.uses is None else tuple([f"limit/{name}" for name in command.uses])
-    return named if command.key is None and not named else (*named, f"queue/{command.queue}")
+    if command.queue is None or (command.key is None and not named):
+        return named
+    return (*named, f"queue/{command.queue}")
 
 
 def _streams(ids: Iterable[str]) -> tuple[str, ...]:

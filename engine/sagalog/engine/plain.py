@@ -42,14 +42,19 @@ def plain_command(step: CommandEntry) -> Plain | None:
 _DEPENDS: Final[Mapping[type[c.Command], Callable[[Any], bool]]] = {
     c.Create: attrgetter("uses"),
     c.Fail: attrgetter("compensations"),
-    c.Amend: states_payload,
+    c.Amend: lambda command: command.uses is not None or states_payload(command),
     c.Register: lambda _: True,
 }
 
 
-def _queue_of(command: c.Command) -> str:
-    """Return the queue in which a command creates a task; for any other the unit of work says that there is none."""
-    return command.queue if isinstance(command, c.Create) else ""
+def _queues_of(task: TaskFold, command: c.Command) -> tuple[str, ...]:
+    """Return the queues of a task before and after a command; of a creation only the one that it names."""
+    if not task.version:
+        # For any other command than a creation the unit of work says that there is no such task.
+        return (command.queue,) if isinstance(command, c.Create) else ()
+    if isinstance(command, c.Amend) and command.queue is not None:
+        return task.queue, command.queue
+    return (task.queue,)
 
 
 def carry_out_plainly(
@@ -69,7 +74,7 @@ def carry_out_plainly(
     task = TaskFold(step.command.task) if saved is None else saved.fold
     if not isinstance(task, TaskFold) or task.sources or task.uses is not None:
         return None
-    if may_hold_back is not None and may_hold_back(task.queue if task.version else _queue_of(step.command)):
+    if may_hold_back is not None and any(map(may_hold_back, _queues_of(task, step.command))):
         return None
     if task.deadline_ms is not None and type(step.command) is c.Heartbeat and passed_deadline(task, now_ms) is not None:
         # [DEADLINE-2] The unit of work asks the holder to stop.

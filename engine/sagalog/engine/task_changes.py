@@ -57,7 +57,8 @@ class TaskChanges(TaskView):
         if draft is None:
             draft = self._drafts[task.id] = Draft(self._load(task.id), task)
         after = draft.take(events, step, self._now_ms)
-        if self.is_limited(after) or (after.queue != task.queue and self.is_limited(task)):
+        is_amended = after.queue != task.queue or after.uses != task.uses
+        if self.is_limited(after) or (is_amended and self.is_limited(task)):
             self.accounts.take_account(task, after)
             self.breakers.take(task, after, events)
         self._parents.note(task, after)

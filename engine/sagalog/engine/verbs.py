@@ -300,13 +300,14 @@ def amend(
     retry: Retry | UnsetType | None = UNSET,
     deadline_ms: int | UnsetType | None = UNSET,
     start_by_ms: int | UnsetType | None = UNSET,
+    uses: Mapping[str, int] | UnsetType | None = UNSET,
     actor: str | None = None,
     idempotency_key: str | None = None,
 ) -> CommandEntry:
     """Change a live task; what is left out stays as it is, and what is so already writes nothing. [AMEND-1]
 
     A worker that holds the task keeps what it has leased it with: then only deadlines and `retry` may change. [AMEND-2]
-    None means what leaving out means for `create`: no affinity, no deadline, a payload of null, due at once.
+    None means what leaving out means for `create`: no affinity, no deadline, no limits, a payload of null, due at once.
 
     Args:
         queue, priority, affinity, key: where the task waits, and before which others; not while a worker holds it.
@@ -316,9 +317,12 @@ def amend(
         payload: JSON of at most 1 MiB, before the first lease only; readers and successors get the newest. [AMEND-3]
         retry: budgets and delays from now on, all of them; what is spent stays spent.
         deadline_ms, start_by_ms: as for `create`, in any live state; undoing has no deadline. [DEADLINE-1]
+        uses: all limits that the task uses from now on, as for `create`, not while a worker holds it; an empty mapping
+            takes the task from under its limits. [LIMIT-2]
 
     Raises:
-        NotFound: there is no such task.
+        NotFound: there is no such task, or no limit of a name that is new in `uses`.
+        InvalidValue: a limit allows fewer units than `uses` gives anew. [LIMIT-1]
         TerminalTask: it has ended; retry it as new.
         LeaseHeld: a worker holds it; wait for the end of the lease, or cancel the task.
         Blocked: it is parked, so its time is that of its wait.
@@ -338,6 +342,7 @@ def amend(
         retry=retry,
         deadline_ms=deadline_ms,
         start_by_ms=start_by_ms,
+        uses=uses,
     )
     return _by_caller(executor, command, actor, idempotency_key)
 

@@ -19,7 +19,7 @@ Obstacle = Literal["held", "parked", "undoing", "begun"]
 # What may change in every live state; all else only while no worker holds the task.
 AT_ANY_TIME: Final = frozenset({"deadline_ms", "start_by_ms", "policy"})
 # What a task may have or not have; without `run_at_ms` it is due at once.
-REMOVABLE: Final = ("run_at_ms", "payload", "affinity", "key", "build", "deadline_ms", "start_by_ms")
+REMOVABLE: Final = ("run_at_ms", "payload", "affinity", "key", "build", "deadline_ms", "start_by_ms", "uses")
 
 
 def obstacle(task: TaskFold, names: Collection[str]) -> tuple[str, Obstacle] | None:

@@ -366,7 +366,17 @@ def _amended(task: TaskFold, event: e.Amended, version: int, at_ms: int) -> None
             setattr(task, name, None)
 
 
-_AMENDED_VALUES: Final = ("queue", "priority", "run_at_ms", "affinity", "key", "build", "deadline_ms", "start_by_ms")
+_AMENDED_VALUES: Final = (
+    "queue",
+    "priority",
+    "run_at_ms",
+    "affinity",
+    "key",
+    "build",
+    "deadline_ms",
+    "start_by_ms",
+    "uses",
+)
 
 
 CHANGES: Final[dict[type[e.Recordable], Change]] = {

@@ -305,6 +305,7 @@ class Amend(Command, frozen=True, kw_only=True):
     deadline_ms: int | None = None
     start_by_ms: int | None = None
     policy: Policy | None = None
+    uses: dict[str, int] | None = None
     removes: tuple[str, ...] = ()
     build: str | None = None
 

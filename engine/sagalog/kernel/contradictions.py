@@ -263,6 +263,8 @@ def _amended(task: TaskFold, event: e.Amended, _: int) -> str | None:
         return "it changes nothing, or something twice"
     if wrong := [name for name in event.removes if name not in REMOVABLE or name == "run_at_ms"]:
         return f"it removes {wrong}, which a task always has"
+    if event.uses == {}:
+        return "it gives no limit, and does not remove them"
     if (found := obstacle(task, names)) is not None:
         return f"it changes {found[0]!r} of a task that is {found[1]}"
     before = {name: getattr(task, name) for name in names if name not in ("payload", "policy")}
@@ -283,6 +285,7 @@ _AMENDABLE: Final = (
     "deadline_ms",
     "start_by_ms",
     "policy",
+    "uses",
 )
 
 

@@ -405,7 +405,8 @@ class Used(Recordable, frozen=True):
 class Amended(Recordable, frozen=True):
     """The changes that a caller made to a live task: exactly those; what is left out stays as it was. [AMEND-1]
 
-    `removes` names what the task no longer has, and `payload` where it is null from now on. `policy` is whole.
+    `removes` names what the task no longer has, and `payload` where it is null from now on. `policy` and `uses` are
+    whole.
     """
 
     queue: str | None = None
@@ -417,6 +418,7 @@ class Amended(Recordable, frozen=True):
     deadline_ms: int | None = None
     start_by_ms: int | None = None
     policy: Policy | None = None
+    uses: dict[str, int] | None = None
     removes: tuple[str, ...] = ()
     build: str | None = None
 

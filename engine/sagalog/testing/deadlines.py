@@ -14,7 +14,7 @@ from sagalog.testing.inheritance import Found, streams
 
 _ENDINGS = (e.Released, e.LeaseExpired, e.Retried, e.Parked, e.CompensationFailed, e.Compensated, e.Completed)
 # What a worker's lease holds as it is.
-_HELD = ("queue", "priority", "run_at_ms", "payload", "affinity", "key", "build")
+_HELD = ("queue", "priority", "run_at_ms", "payload", "affinity", "key", "build", "uses")
 
 
 class _Times:

@@ -68,6 +68,23 @@ def slots(log: Sequence[Recorded]) -> Found:
         tasks.see(event)
 
 
+def units(log: Sequence[Recorded]) -> Found:
+    """Check that a lease takes of named limits what its task uses by then, and undo nothing. [LIMIT-2] [AMEND-1]"""
+    tasks, allowed = _Tasks(), _Settings()
+    for event in log:
+        now = event.event
+        if isinstance(now, e.Leased):
+            asked = {f"limit/{name}": units for name, units in (tasks.created[event.stream].uses or {}).items()}
+            # [LIMIT-4] A task that asks for more than a lowered limit allows takes the whole of it.
+            needed = {account: min(units, allowed.most(account) or units) for account, units in asked.items()}
+            expected = needed if now.purpose == "work" else {}
+            taken = {one.account: one.units for one in now.uses if one.account.startswith("limit/")}
+            if taken != expected:
+                yield event, f"it takes {taken} of named limits, and its task uses {expected}"
+        allowed.see(event)
+        tasks.see(event)
+
+
 def rates(log: Sequence[Recorded]) -> Found:
     """Check that no lease begins before the units that it takes of a rate are there. [LIMIT-2] [LIMIT-8]"""
     allowed = _Settings()
@@ -162,6 +179,11 @@ class _Settings:
         """Return the rate of an account."""
         return self._of(account)[1]
 
+    def most(self, account: str) -> int | None:
+        """Return how many units a lease may take of an account at most; None: any number."""
+        slots, rate = self._of(account)
+        return min((one for one in (slots, None if rate is None else rate.most) if one is not None), default=None)
+
     def _of(self, account: str) -> tuple[int | None, Rate | None]:
         if account.startswith("key/"):
             escaped = account.split("/")[1]
@@ -170,9 +192,10 @@ class _Settings:
 
 
 def _amended(created: e.Created, amended: e.Amended) -> e.Created:
-    """Return what a task was created as, with the queue and the key that it has by now."""
+    """Return what a task was created as, with the queue, the key and the limits that it has by now."""
     key = None if "key" in amended.removes else created.key if amended.key is None else amended.key
-    return msgspec.structs.replace(created, queue=amended.queue or created.queue, key=key)
+    uses = None if "uses" in amended.removes else created.uses if amended.uses is None else amended.uses
+    return msgspec.structs.replace(created, queue=amended.queue or created.queue, key=key, uses=uses)
 
 
 def _asked(created: e.Created, lease: e.Leased) -> list[tuple[str, int]]:

@@ -50,6 +50,7 @@ USES: Any = st.sampled_from([None, {"gpu": 1}, {"gpu": 1}, {"gpu": 2}, {"cpu": 1
 BREAKERS: Any = st.sampled_from([{"queue": "left"}, {"limit": "gpu"}, {"limit": "cpu"}])
 
 KEYS: Any = st.sampled_from([None, "k1", "k2"])
+QUEUES: Any = st.sampled_from(["left", "right"])
 
 
 def complete(place: int, side: Side) -> Any:
@@ -118,6 +119,19 @@ class LimitingRun(RecordingRun):
 
         self.run("pause" if pause else "resume", call)
 
+    @rule(what=TARGETS, resume=st.booleans())
+    def pause_and_look(self, what: dict[str, str], resume: bool) -> None:
+        """Pause something, and have a worker look at a task that it holds back. [PAUSE-1]"""
+        id, name = self.new_id(), what.get("limit", "gpu")
+        self.set_limit(name, {"slots": 9})
+        self.pause_or_resume(what, True)
+        given: dict[str, Any] = {"queue": "left", "key": what.get("key"), "uses": {name: 1}, "priority": -1}
+        self.run("create limited", lambda side: side.engine.create("test", id=id, **given))
+        looking: dict[str, Any] = {"owner": "ann", "ttl_ms": strategies.TTL_MS, "limit": 2}
+        self.run("claim", lambda side: side.engine.claim(["left", "right"], **looking))
+        if resume:
+            self.pause_or_resume(what, False)
+
     @precondition(has_limits)
     @rule(name=st.sampled_from(["gpu", "cpu"]))
     def remove_limit(self, name: str) -> None:
@@ -145,6 +159,13 @@ class LimitingRun(RecordingRun):
             for place, (arguments, uses, key) in enumerate(given)
         ]
         self.run("create limited", lambda side: side.engine.create_many(specs))
+
+    @precondition(has_limits)
+    @rule(pick=strategies.picks, uses=USES, where=st.fixed_dictionaries({}, optional={"key": KEYS, "queue": QUEUES}))
+    def amend_limits(self, pick: int, uses: Any, where: dict[str, Any]) -> None:
+        """Amend the limits of a task, mostly one that waits, and perhaps its key and queue."""
+        id = self.task(pick, "pending", "pending")
+        self.run("amend limits", lambda side: side.engine.amend(id, uses=uses, **where))
 
     @precondition(holds_work)
     @rule(pick=strategies.picks, name=st.sampled_from(["gpu", "cpu"]), units=st.sampled_from([0, 1, 2, 5]))

@@ -88,6 +88,7 @@ amendments = st.fixed_dictionaries(
         "run_at_ms": st.sampled_from([None, 0, TTL_MS, 5 * TTL_MS]),
         "deadline_ms": st.sampled_from([None, None, 0, 5 * TTL_MS]),
         "start_by_ms": st.sampled_from([None, None, TTL_MS]),
+        "uses": st.sampled_from([None, {}, {"gpu": 1}, {"gpu": 2}, {"cpu": 1, "gpu": 1}]),
     },
 )
 

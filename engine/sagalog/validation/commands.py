@@ -593,6 +593,7 @@ def amend(
     retry: Retry | UnsetType | None = UNSET,
     deadline_ms: int | UnsetType | None = UNSET,
     start_by_ms: int | UnsetType | None = UNSET,
+    uses: Mapping[str, int] | UnsetType | None = UNSET,
 ) -> c.Amend:
     """Make the command behind `Engine.amend`: what is left out stays, and None takes away what a task may lack.
 
@@ -607,6 +608,7 @@ def amend(
         "payload": payload,
         "deadline_ms": deadline_ms,
         "start_by_ms": start_by_ms,
+        "uses": uses if uses is UNSET else uses_of(uses),
     }
     changes = {name: _amended(name, value) for name, value in given.items() if value is not UNSET and value is not None}
     if queue is not UNSET:
@@ -625,6 +627,8 @@ def _amended(name: str, value: object) -> Any:
     """Check one value that a task may lack."""
     if name == "payload":
         return check_json(value, name)
+    if name == "uses":
+        return value
     return check_name(value, name) if name in ("affinity", "key", "build") else check_milliseconds(value, name)
 
 

@@ -83,6 +83,24 @@ def test_the_payload_of_an_amendment_may_come_on_standard_input(db: str, path: P
     assert answer.documents[0]["payload"] == {"n": 2}
 
 
+def test_the_limits_of_a_task_are_amended_and_taken_away(db: str, path: Path) -> None:
+    """[AMEND-1] [LIMIT-1] What is given is all that it uses from then on."""
+    with past(path) as engine:
+        engine.set_limit("gpu", slots=2)
+        engine.set_limit("cpu", slots=2)
+        engine.create("build", id="t", uses={"cpu": 1})
+
+    amended = call("amend", "t", "--use", "gpu=2", "--use", "cpu", "--db", db, "--json")
+    unknown = call("amend", "t", "--use", "tpu", "--db", db, "--json")
+    too_many = call("amend", "t", "--use", "gpu=3", "--db", db, "--json")
+    without = call("amend", "t", "--without", "use", "--db", db, "--json")
+
+    assert amended.documents[0]["uses"] == {"cpu": 1, "gpu": 2}
+    assert (unknown.status, unknown.error["limit"]) == (4, "tpu")
+    assert (too_many.status, too_many.error["path"]) == (3, "uses['gpu']")
+    assert without.documents[0]["uses"] == {}
+
+
 @pytest.mark.parametrize(
     ("words", "status", "code"),
     [
@@ -90,6 +108,9 @@ def test_the_payload_of_an_amendment_may_come_on_standard_input(db: str, path: P
         (("live", "--without", "deadline", "--deadline", "+1h"), 2, "usage"),
         (("live", "--without", "queue"), 2, "usage"),
         (("live", "--deadline", "soon"), 2, "usage"),
+        (("live", "--without", "use", "--use", "gpu"), 2, "usage"),
+        (("live", "--use", "gpu=many"), 2, "usage"),
+        (("live", "--use", "gpu"), 5, "lease_held"),
         (("live", "--retry", "attempts=1"), 2, "usage"),
         (("live", "--priority", "1"), 5, "lease_held"),
         (("live", "--payload", "1"), 5, "lease_held"),

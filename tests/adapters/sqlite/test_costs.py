@@ -255,3 +255,36 @@ def test_a_look_for_delayed_tasks_costs_the_same_however_many_there_are(engine: 
     few = look()
     delay(900)
     assert look() == few
+
+
+def test_a_claim_costs_the_same_beside_tasks_that_a_limit_holds_back(engine: Engine) -> None:
+    """[LIMIT-5] Those that come in between make no look for what is due: their account is due instead."""
+    engine.set_limit("gpu", slots=1)
+    engine.create("build", queue="q", uses={"gpu": 1})
+    engine.claim("q", owner="ann", ttl_ms=None)
+    engine.create_many([{"kind": "build", "queue": "q"}] * 9)
+
+    def claim() -> None:
+        assert len(engine.claim("q", owner="ann", ttl_ms=None)) == 1
+
+    claim()
+    before = cost(engine, claim)
+    engine.create("build", queue="q", priority=-1, uses={"gpu": 1})
+
+    assert cost(engine, claim) == before
+
+
+def test_a_completion_costs_the_same_however_many_tasks_a_limit_holds_back(engine: Engine) -> None:
+    """[LIMIT-5] It lets the first one in, and looks at no other."""
+    engine.set_limit("gpu", slots=1)
+
+    def lived(held: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        engine.create_many([{"kind": "build", "queue": "q", "uses": {"gpu": 1}}] * held)
+        leases: list[Any] = engine.claim("q", owner="ann", ttl_ms=None)
+        for _ in range(2):
+            leases[0].complete()
+            leases = engine.claim("q", owner="ann", ttl_ms=None)
+        completion = cost(engine, lambda: leases[0].complete())
+        return completion, cost(engine, lambda: engine.claim("q", owner="ann", ttl_ms=None)[0].complete())
+
+    assert lived(10) == lived(400)

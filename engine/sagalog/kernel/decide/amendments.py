@@ -20,7 +20,7 @@ from sagalog.kernel.decide.verbs import Contents, Verb, names
 from sagalog.kernel.state import TaskFold
 
 # What the fold holds under the same name.
-_VALUES: Final = ("queue", "priority", "run_at_ms", "affinity", "key", "build", "deadline_ms", "start_by_ms")
+_VALUES: Final = ("queue", "priority", "run_at_ms", "affinity", "key", "build", "deadline_ms", "start_by_ms", "uses")
 _INSTEAD: Final = "retry it as new, or create a new task, and amend that"
 
 

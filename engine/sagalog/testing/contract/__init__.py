@@ -9,6 +9,7 @@ runner, time passes only through a ManualClock, and no test sleeps. A test that 
 Knows no store.
 """
 
+from sagalog.testing.contract.amended_limits import AmendedLimitsContract
 from sagalog.testing.contract.amendments import AmendContract
 from sagalog.testing.contract.appends import AppendContract
 from sagalog.testing.contract.base import Contract
@@ -49,6 +50,7 @@ from sagalog.testing.contract.unreadable_events import UnreadableEventContract
 
 __all__ = [
     "AmendContract",
+    "AmendedLimitsContract",
     "AppendContract",
     "BatchContract",
     "BreakerContract",
@@ -124,6 +126,7 @@ class StoreContract(
     RaceContract,
     HealthContract,
     AmendContract,
+    AmendedLimitsContract,
     DedupeContract,
     ScheduleContract,
 ):

@@ -244,6 +244,8 @@ class LimitContract(LimitedContract):
         assert leases[2].heartbeat().fence == leases[2].fence
         leases[2].complete()
         assert ids(self.claim()) == ["d"]
+        types = [event.type for event in self.log()]
+        assert types[-5:] == ["limit_set", "completed", "completed", "completed", "leased"]
         self.fair()
 
     def test_a_raised_limit_lets_tasks_in_by_the_same_commit(self) -> None:
@@ -417,6 +419,7 @@ class LimitContract(LimitedContract):
         ]  # fmt: skip
         for setting in bad:
             self.refused(InvalidValue, self.engine.set_limit, "gpu", **setting)
+        assert "pause" in str(self.refused(InvalidValue, self.engine.set_limit, "gpu", slots=0))
         assert self.engine.limits() == []
 
     def test_a_limit_that_a_live_task_uses_is_not_removed(self) -> None:

@@ -315,6 +315,7 @@ class ScheduleContract(Contract):
         self.clock.advance(DAY_MS)
         assert self.look() == ["tick@2023-11-15T22:13:20Z"]
         assert (self.status("nightly").code, self.status("nightly").next_ms) == ("zone_unknown", None)
+        assert self.of("nightly") == ["schedule_set", "schedule_stopped"]
         self.writes_nothing(self.look)
         self.refused(InvalidValue, self.engine.resume, schedule="nightly")
         self.refused(InvalidValue, self.engine.next_times, "nightly")
