@@ -44,7 +44,7 @@ def breaker(one: Breaker | None) -> str:
 
 def queues(listed: Sequence[QueueStatus], now_ms: int) -> Table:
     """Return a table with one row a queue that has settings, and below it a line for each key that is paused."""
-    head = ("QUEUE", "SLOTS", "RATE", "KEY_SLOTS", "KEY_RATE", "RUNNING", "FREE", "BREAKER", "PAUSED")
+    head = ("QUEUE", "SLOTS", "RATE", "KEY_SLOTS", "KEY_RATE", "RUNNING", "FREE", "BREAKER", "AFFINITY", "PAUSED")
     below = {
         number: [f"    key {key} is paused: {paused(pause, now_ms).text}" for key, pause in one.paused_keys.items()]
         for number, one in enumerate(listed)
@@ -55,7 +55,7 @@ def queues(listed: Sequence[QueueStatus], now_ms: int) -> Table:
 
 def _queue(one: QueueStatus, now_ms: int) -> Sequence[Cell | str]:
     if one.code is not None:
-        return (one.name, "", "", "", "", "", "", "", unreadable(one.error))
+        return (one.name, "", "", "", "", "", "", "", "", unreadable(one.error))
     return (
         one.name,
         _count(one.slots),
@@ -65,6 +65,7 @@ def _queue(one: QueueStatus, now_ms: int) -> Sequence[Cell | str]:
         str(one.used),
         _count(one.free),
         breaker(one.breaker),
+        "" if one.affinity_wait_ms is None else exact_duration(one.affinity_wait_ms),
         paused(one.pause, now_ms),
     )
 

@@ -121,6 +121,9 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
         "none of the {live} live workers takes the kind {kind!r} of queue {queue!r}",
         "none of the {live} live workers undoes all of {undo_kinds} of queue {queue!r}",
     ),
+    "build_absent": (
+        "it is pinned to the build {build!r}, which none of the {live} live workers of its queue {queue!r} names",
+    ),
     "preflight_fails": ("on {worker!r} at {host} the preflight {preflight!r} fails[ since {since}]: {text}",),
     "claimable": ("a claim leases it now[: it is number {place} of queue {queue!r}]",),
     "owes_undo": ("it is undoing, and owes {kinds}",),
@@ -151,6 +154,7 @@ ADVICE: Final[Mapping[str, tuple[str, ...]]] = {
         "start a worker of queue {queue} that has a handler for {kind}",
         "start a worker of queue {queue} that undoes {undo_kinds}",
     ),
+    "build_absent": ("sagalog amend {task} --without build",),
     "preflight_fails": ("mend on {host} what the preflight {preflight} finds",),
 }
 

@@ -423,6 +423,18 @@ def test_an_undo_that_no_live_worker_knows_names_its_kinds(engine: Engine) -> No
     assert engine.explain("t").reasons == (Reason("no_live_worker", expected),)
 
 
+def test_a_task_whose_build_no_live_worker_names_says_so(engine: Engine) -> None:
+    """[BUILD-4] A caller that names the build may claim it all the same."""
+    create(engine, "t", build="new")
+    row(engine, "w", build="old")
+    found = engine.explain("t")
+    expected: dict[str, Any] = {"build": "new", "queue": "default", "live": 1, "task": "t"}
+    assert (found.is_claimable, [*found.reasons]) == (True, [Reason("build_absent", expected)])
+    assert found.reasons[0].advice == "sagalog amend t --without build"
+    row(engine, "next", build="new")
+    assert engine.explain("t").reasons == ()
+
+
 def test_a_preflight_that_fails_where_the_kind_is_known_is_named(engine: Engine) -> None:
     """[WORKER-9]"""
     create(engine, "t")

@@ -76,6 +76,7 @@ _ENDS: Final[dict[Until | None, str]] = {
     callback=arguments.name,
     help="What tells this version of the handlers from others; each lease records it.",
 )
+@click.option("--affinity", metavar="NAME", multiple=True, help="Claim tasks of this affinity first. Repeatable.")
 @click.option(
     "--until",
     type=click.Choice(get_args(Until)),
@@ -123,6 +124,7 @@ def _words(session: Session, place: str, until: Until | None, given: dict[str, A
         if given[name] is not None:
             words += [f"--{name.removesuffix('_ms')}", f"{given[name]}{unit}"]
     words += [word for queue in given["queues"] for word in ("--queue", queue)]
+    words += [word for one in given["affinity"] for word in ("--affinity", one)]
     return words if until is None else [*words, "--until", until]
 
 
@@ -147,6 +149,7 @@ def _apply_options(found: Worker, given: dict[str, Any]) -> None:
         ttl_ms=wanted.get("ttl_ms", found.ttl_ms),
         grace_ms=wanted.get("grace_ms", found.grace_ms),
         build=wanted.get("build", found.build),
+        affinity=wanted.get("affinity", found.affinity),
     )
     for name in wanted:
         setattr(found, name, getattr(judged, name))

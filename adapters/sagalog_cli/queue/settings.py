@@ -14,6 +14,7 @@ from sagalog import Engine, QueueStatus
 from sagalog_cli import arguments, json_output, settings_tables
 from sagalog_cli.session import Session, StoreCommand, actor_option, now_ms, pass_session
 from sagalog_cli.tables import show_line, show_table
+from sagalog_cli.times import exact_duration
 
 key_option = click.option("--key", help="Only the tasks of this key in the queue.")
 _RATE = "UNITS/PERIOD[:BURST]"
@@ -62,6 +63,27 @@ def limit(session: Session, /, queue: str, unlimited: bool, actor: str, **given:
         _answer(session, engine, queue)
 
 
+@click.command("set", cls=StoreCommand, short_help="Set in which order a queue is claimed.")
+@click.argument("queue")
+@click.option(
+    "--affinity-wait",
+    "affinity_wait_ms",
+    metavar="DURATION",
+    callback=arguments.duration,
+    help="How long claims may pass over a ready task of another affinity, as in 60s.  [default: without end]",
+)
+@actor_option
+@pass_session
+def set_queue(session: Session, queue: str, affinity_wait_ms: int | None, actor: str) -> None:
+    """Set for how long claims of a queue may prefer an affinity to a ready task of another one; then that goes first.
+
+    What you leave out is not bounded any more.
+    """
+    with session.open_for(actor, lambda stage: stage.set_queue(queue, affinity_wait_ms=affinity_wait_ms)) as engine:
+        engine.set_queue(queue, affinity_wait_ms=affinity_wait_ms)
+        _answer(session, engine, queue)
+
+
 @click.command("pause", cls=StoreCommand, short_help="Let no task of a queue start.")
 @click.argument("queue")
 @click.argument("reason", required=False)
@@ -101,6 +123,7 @@ def _told(one: QueueStatus) -> str:
         "per key ": None if one.per_key_slots is None else f"{one.per_key_slots} slots",
         "per key rate ": settings_tables.rate(one.per_key_rate) or None,
         "breaker ": settings_tables.breaker(one.breaker) or None,
+        "affinities wait ": None if one.affinity_wait_ms is None else exact_duration(one.affinity_wait_ms),
     }
     said = [name + value for name, value in limits.items() if value is not None] or ["no limit"]
     said += ["paused"] if one.paused else []

@@ -37,6 +37,7 @@ ReasonCode = Literal[
     "behind_others",
     "let_in_next",
     "no_live_worker",
+    "build_absent",
     "preflight_fails",
     # What is worth knowing beside them, and keeps no claim from the task.
     "claimable",
@@ -50,7 +51,7 @@ ReasonCode = Literal[
 ]
 CODES: Final[tuple[str, ...]] = get_args(ReasonCode)
 # A claim of a caller without a row would lease the task all the same.
-OF_WORKERS: Final = frozenset({"no_live_worker", "preflight_fails"})
+OF_WORKERS: Final = frozenset({"no_live_worker", "build_absent", "preflight_fails"})
 
 
 class Reason(msgspec.Struct, frozen=True):

@@ -53,7 +53,7 @@ NAMES: Final = [each for name in COMMANDS for each in _below(name)]
 # Commands of no store: one makes its own, one needs none.
 STORELESS: Final = frozenset({"demo", "command classify"})
 OF_A_STORE: Final = [name for name in NAMES if name not in STORELESS]
-MAKING: Final = frozenset({"init", "create", "queue push", "queue limit", "schedule set", "limit set"})
+MAKING: Final = frozenset({"init", "create", "queue push", "queue limit", "queue set", "schedule set", "limit set"})
 
 
 def word_of(param: click.Parameter) -> str:

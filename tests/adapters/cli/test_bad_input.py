@@ -135,6 +135,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     ],
     "--rate": RATE,
     "--breaker": BREAKER,
+    "--affinity-wait": [*DURATION, (3, "0")],
     "--per-key-rate": RATE,
     "--slots": SLOTS,
     "--per-key-slots": SLOTS,

@@ -108,11 +108,21 @@ def test_a_key_is_paused_within_its_queue(engine: sagalog.Engine, path: Path) ->
     assert said == "queue agents: no limit, paused keys: web\n"
     assert engine.claim("agents", owner="ann", ttl_ms=1_000) == []
     _, row, below = of(path, "queue", "ls").out.splitlines()
-    assert row.split() == ["agents", "-", "-", "-", "-", "0", "-", "-", "-"]
+    assert row.split() == ["agents", "-", "-", "-", "-", "0", "-", "-", "-", "-"]
     assert below.startswith("    key web is paused: 20")
     assert below.endswith(" by user:ann: the release is built")
     of(path, "queue", "resume", "agents", "--key", "web")
     assert len(engine.claim("agents", owner="ann", ttl_ms=1_000)) == 1
+
+
+def test_the_order_of_a_queue_is_set_beside_its_limits(engine: sagalog.Engine, path: Path) -> None:
+    """[ORDER-2]"""
+    engine.limit_queue("prompts", slots=1)
+    told = of(path, "queue", "set", "prompts", "--affinity-wait", "60s").out
+    assert told == "queue prompts: 1 slots, affinities wait 1m\n"
+    assert engine.queues()[0].affinity_wait_ms == 60_000
+    assert of(path, "queue", "ls").out.splitlines()[1].split()[-2:] == ["1m", "-"]
+    assert of(path, "queue", "set", "prompts").out == "queue prompts: 1 slots\n"
 
 
 def test_the_limits_of_a_queue_are_set_as_a_whole(engine: sagalog.Engine, path: Path) -> None:
@@ -121,7 +131,7 @@ def test_the_limits_of_a_queue_are_set_as_a_whole(engine: sagalog.Engine, path: 
     said = of(path, "queue", "limit", "agents", *words).out
     assert said == "queue agents: 3 slots, rate 5/90s, per key 1 slots, per key rate 1/90s:2\n"
     _, row = of(path, "queue", "ls").out.splitlines()
-    assert row.split() == ["agents", "3", "5/90s", "1", "1/90s:2", "0", "3", "-", "-"]
+    assert row.split() == ["agents", "3", "5/90s", "1", "1/90s:2", "0", "3", "-", "-", "-"]
     [document] = of(path, "queue", "limit", "agents", "--slots", "1", "--json").documents
     assert set(document) == set(sagalog.QueueStatus.__struct_fields__)
     assert (document["slots"], document["rate"], document["per_key_slots"]) == (1, None, None)

@@ -36,6 +36,7 @@ REASONS: Final[tuple[Sort, ...]] = (
     of_limits.lacks,
     of_limits.behind_others,
     of_workers.no_live_worker,
+    of_workers.build_absent,
     of_workers.preflights,
 )
 # What is worth knowing besides.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from sagalog.engine.builds import has_build
 from sagalog.engine.explanation import Reason
 from sagalog.engine.explanations.of_states import undo_kinds
 from sagalog.engine.explanations.subject import Subject
@@ -27,6 +28,15 @@ def no_live_worker(subject: Subject) -> Iterator[Reason]:
         return
     wanted: Parameters = {"kind": task.kind} if subject.is_pending else {"undo_kinds": undo_kinds(subject)}
     yield Reason("no_live_worker", {**wanted, "queue": task.queue, "live": len(subject.live)})
+
+
+def build_absent(subject: Subject) -> Iterator[Reason]:
+    """It is pinned to a build, and workers are known, and none that lives in its queue names that one. [BUILD-4]"""
+    build, queue = subject.task.build, subject.task.queue
+    if subject.is_pending and build is not None and subject.workers and not has_build(subject.live, build, queue):
+        yield Reason(
+            "build_absent", {"build": build, "queue": queue, "live": len(subject.live), "task": subject.task.id}
+        )
 
 
 def preflights(subject: Subject) -> Iterator[Reason]:
@@ -62,8 +72,9 @@ def _failing(subject: Subject) -> Iterator[Reason]:
 
 
 def _taking(subject: Subject) -> list[WorkerInfo]:
-    """Return the live workers that know its kind, and on which no preflight keeps them from it."""
-    return [one for one in _knowing(subject) if not _failed(subject, one)]
+    """Return the live workers that know its kind, have its build, and on which no preflight keeps them from it."""
+    build = subject.task.build if subject.is_pending else None
+    return [one for one in _knowing(subject) if build in (None, one.build) and not _failed(subject, one)]
 
 
 def _knowing(subject: Subject) -> list[WorkerInfo]:
