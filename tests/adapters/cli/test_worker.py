@@ -222,6 +222,22 @@ def test_a_build_that_is_given_is_on_record_for_each_lease(folder: Path, process
         assert [one.build for one in engine.workers()] == ["2026-11-29.3"]
 
 
+@pytest.mark.parametrize("processes", [(), ("--processes", "1")])
+def test_the_tasks_of_an_affinity_that_is_given_come_first(folder: Path, processes: tuple[str, ...]) -> None:
+    """[WORKER-11]"""
+    with opened(folder) as engine:
+        for id, affinity in (("a", "llama"), ("b", "qwen"), ("c", "llama"), ("d", "qwen")):
+            engine.create("add", [1], id=id, queue="other", affinity=affinity)
+
+    words = ("--queue", "other", "--affinity", "qwen", "--concurrency", "1", *processes)
+    answer = run("worker", "run", "--handlers", "handlers:Shelf.worker", "--until", "idle", *words)
+
+    assert answer.status == 0, answer.err
+    with opened(folder) as engine:
+        leased = [one.stream for one in engine.events(limit=1_000) if one.type == "leased"]
+    assert leased == ["task/b", "task/d", "task/a", "task/c"]
+
+
 def test_a_handler_can_stop_its_worker_whatever_the_options_say(folder: Path) -> None:
     """The handler's module holds the worker."""
     with opened(folder) as engine:
