@@ -8,7 +8,7 @@ which tasks are pinned. It must not know folds or transactions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import inf
 from typing import Final, NamedTuple
 
@@ -161,6 +161,14 @@ IN_LINE: Final = (
     "JOIN streams s ON s.number = g.stream WHERE g.account = ?1 AND g.place = ?2 AND g.section = ?3 "
     "ORDER BY g.priority, g.stream LIMIT ?4"
 )
+READY_IN_SECTION: Final = (
+    "SELECT stream FROM limit_uses WHERE account = ?1 AND place = 'ready' AND section = ?2 LIMIT ?3"
+)
+LAST_READY: Final = (
+    "SELECT s.category || '/' || s.id, g.section, g.priority, g.stream FROM limit_uses g "
+    "JOIN streams s ON s.number = g.stream WHERE g.account = ?1 AND g.place = 'ready' AND g.section = ?2 "
+    "ORDER BY g.priority DESC, g.stream DESC LIMIT ?3"
+)
 SECTIONS: Final = (
     "WITH RECURSIVE found(value) AS "
     "(SELECT min(section) FROM limit_uses WHERE account = ?1 AND place = 'held' UNION "
@@ -189,7 +197,8 @@ STATEMENTS: Final = (
     QUEUES_CANCELLING, CANCELLING,
     QUEUES_UNCLAIMED, OWED_UNCLAIMED, UNCLAIMED_SINCE, UNCLAIMED, QUEUES_OVERDUE, OVERDUE,
     BUILDS_PINNED, QUEUES_PINNED, PINNED,
-    IS_STREAM, LAST_LIMIT_SET, DUE_ACCOUNTS, ACCOUNTS_AHEAD, HOLDING, IN_LINE, SECTIONS, ANY_OF, NEXT_ACCOUNT, IS_HELD,
+    IS_STREAM, LAST_LIMIT_SET, DUE_ACCOUNTS, ACCOUNTS_AHEAD, HOLDING, IN_LINE, READY_IN_SECTION,
+    LAST_READY, SECTIONS, ANY_OF, NEXT_ACCOUNT, IS_HELD,
     RUNNING, PLACED, PLACED_IN_SECTION, IDS,
 )  # fmt: skip
 
@@ -313,6 +322,12 @@ def due_accounts(execute: Execute, now_ms: int, limit: int) -> list[str]:
     due = [name for (name,) in execute(DUE_ACCOUNTS, (now_ms, limit))]
     ahead = sorted(execute(ACCOUNTS_AHEAD, (now_ms,))) if len(due) < limit else []
     return [*due, *(name for _, name in ahead)][:limit]
+
+
+def count_ready(execute: Execute, account: str, section: str, without: Collection[int], limit: int) -> int:
+    """Count the ready tasks of a section under an account, without some streams, up to a limit."""
+    found = execute(READY_IN_SECTION, (account, section, limit + len(without)))
+    return min(sum(number not in without for (number,) in found), limit)
 
 
 def accounts_held(execute: Execute, prefix: str, after: str, limit: int) -> list[str]:

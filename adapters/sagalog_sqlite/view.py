@@ -6,7 +6,7 @@ streams are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from sagalog.store import (
@@ -157,6 +157,25 @@ class SqliteView:
         ]
         self._selected |= {one.stream for one in found}
         return found
+
+    def count_ready(self, account: str, section: str, without: Collection[str], limit: int, /) -> int:
+        """Count the ready tasks of a section under an account."""
+        numbers = self._numbers(without)
+        return selection.count_ready(self._transaction.execute, account, section, numbers, limit)
+
+    def last_ready(self, account: str, section: str, without: Collection[str], /) -> Candidate | None:
+        """Return the last ready task of a section under an account; the operation may write it."""
+        execute, numbers = self._transaction.execute, self._numbers(without)
+        for row in execute(selection.LAST_READY, (account, section, len(numbers) + 1)):
+            candidate = Candidate(*row)
+            if candidate.order not in numbers:
+                self._selected |= {candidate.stream}
+                return candidate
+        return None
+
+    def _numbers(self, streams: Collection[str]) -> list[int]:
+        found = [self._transaction.number(stream) for stream in streams]
+        return [number for number in found if number is not None]
 
     def sections(self, account: str, limit: int, /) -> Sequence[str]:
         """Return the sections that an account holds back."""

@@ -30,10 +30,13 @@ class Entry:
     breaker     the state of its breaker; None: it has none [BREAKER-1]
     """
 
-    __slots__ = ("account", "before", "breaker", "is_paused", "limit")
+    __slots__ = ("_free", "_free_of", "account", "before", "breaker", "is_paused", "limit")
 
     def __init__(self, account: Account) -> None:
         self.before = self.account = account
+        # What was free of which account, since a unit of work asks several times before anything changes.
+        self._free: int | None = None
+        self._free_of: Account | None = None
         self.limit = Limit()
         self.is_paused = False
         self.breaker: BreakerState | None = None
@@ -42,6 +45,7 @@ class Entry:
         """Take what the settings of its stream say of the account."""
         self.limit, self.is_paused = limit_of(name, settings), is_paused(name, settings)
         self.breaker = breaker_of(name, settings)
+        self._free_of = None
 
     def at(self, now_ms: int) -> Account:
         """Return the account as time leaves it."""
@@ -49,8 +53,11 @@ class Entry:
 
     def free(self, now_ms: int) -> int | None:
         """Return how many units a task may take; None: any number."""
-        is_closed = self.is_paused or (self.breaker is not None and self.breaker.lets_none(now_ms))
-        return 0 if is_closed else self.at(now_ms).free(self.limit)
+        if self._free_of is not self.account:
+            is_closed = self.is_paused or (self.breaker is not None and self.breaker.lets_none(now_ms))
+            self._free = 0 if is_closed else self.at(now_ms).free(self.limit)
+            self._free_of = self.account
+        return self._free
 
     def room(self, now_ms: int) -> int | None:
         """Return for how many tasks a section has room: one where the breaker lets a probe through. [LIMIT-5]"""
@@ -78,6 +85,7 @@ class Accounts:
         self.now_ms = view.now_ms
         self._entries: dict[str, Entry] = {}
         self._settings: dict[str, Any] = {}
+        self._asked: dict[Any, tuple[Units, ...]] = {}
         self.touched: dict[str, None] = {}
 
     # --- what there is --------------------------------------------------------------------------------------------
@@ -106,7 +114,12 @@ class Accounts:
 
     def asked(self, task: TaskFold) -> tuple[Units, ...]:
         """Return the units that a task asks of its named limits and its key."""
-        return asked_of(task, self._view.is_governed(task.queue))
+        # A unit of work asks this about ten times for each task.
+        key = task.queue, task.key, None if task.uses is None else (*task.uses.items(),)
+        found = self._asked.get(key)
+        if found is None:
+            found = self._asked[key] = asked_of(task, self._view.is_governed(task.queue))
+        return found
 
     def is_kind_paused(self, kind: str) -> bool:
         """Check whether a kind is paused. [PAUSE-1]"""

@@ -57,8 +57,13 @@ class Admission:
         self.gates: dict[str, Gate] = {}
         self.moved: dict[str, Saved] = {}
         self.aside: list[str] = []
-        # The ready tasks under an account, by section: loaded once, and kept as the unit of work leaves them.
-        self._windows: dict[tuple[str, str], list[_Place]] = {}
+        # The streams that the store has among the ready tasks, and the unit of work takes out of there.
+        self._left: set[str] = set()
+        # How many others the store has there, by account and section, and the last of them; once they were asked for.
+        self._counts: dict[tuple[str, str], int] = {}
+        self._lasts: dict[tuple[str, str], _Place | None] = {}
+        # The tasks that become ready there by the unit of work, in order.
+        self._joined: dict[tuple[str, str], list[_Place]] = {}
         # Tasks of which the unit of work decides the gate, so that what the store says of them does not count.
         self._written: set[str] = set()
         self._placed: dict[str, tuple[TaskFold, _Place]] = {}
@@ -188,7 +193,7 @@ class Admission:
         room = self._accounts.room(name)
         if room is None:
             return READY_MAX
-        return min(room, READY_MAX) - len(self._window(name, section))
+        return min(room, READY_MAX) - self._ready_count(name, section)
 
     def _lack_of_room(self, task: TaskFold) -> Lack | None:
         """Return the account of which a section is full of tasks that come before this one; else make room for it."""
@@ -196,8 +201,7 @@ class Admission:
         for one in self._accounts.asked(task):
             if self._room(one.account, section_of(task)) > 0:
                 continue
-            window = self._window(one.account, section_of(task))
-            last = window[-1] if window else None
+            last = self._last_ready(one.account, section_of(task))
             if last is None or last < self._place_of(task):
                 return Lack(one.account, "units")
             worse.append((one.account, last))
@@ -219,35 +223,34 @@ class Admission:
             self._be_held(saved.fold, Lack(name, "units"))
             self._move(saved)
 
-    def _window(self, name: str, section: str) -> list[_Place]:
-        """Return the ready tasks of a section under an account, in order, as the unit of work leaves them."""
-        window = self._windows.get((name, section))
-        if window is None:
-            found = self._view.in_line(name, "ready", section, READY_MAX + 1 + len(self._written))
-            window = [_Place(one.priority, one.order, one.stream.partition("/")[2]) for one in found]
-            window = [place for place in window if place.id not in self._written]
-            window += [
-                place
-                for task, place in self._placed.values()
-                if section_of(task) == section and any(one.account == name for one in self._accounts.asked(task))
-            ]
-            window.sort()
-            self._windows[name, section] = window
-        return window
+    def _ready_count(self, name: str, section: str) -> int:
+        """Count the ready tasks of a section under an account, as the unit of work leaves them."""
+        at = name, section
+        if at not in self._counts:
+            # More than have room are as good as all.
+            self._counts[at] = self._view.count_ready(name, section, self._left, READY_MAX + 1)
+        return self._counts[at] + len(self._joined.get(at, ()))
 
-    def _windows_of(self, task: TaskFold) -> Iterator[tuple[str, list[_Place] | None]]:
-        for one in self._accounts.asked(task):
-            yield one.account, self._windows.get((one.account, section_of(task)))
+    def _last_ready(self, name: str, section: str) -> _Place | None:
+        """Return the last of these tasks in their line; None: there is none."""
+        at = name, section
+        if at not in self._lasts:
+            found = self._view.last_ready(name, section, self._left)
+            self._lasts[at] = None if found is None else _place(found)
+        joined = self._joined.get(at, [])[-1:]
+        there = [one for one in (self._lasts[at], *joined) if one is not None]
+        return max(there, default=None)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _be_ready(self, task: TaskFold, gate: str | None) -> None:
         place = self._place_of(task)
         self.gates[task.id] = Gate(gate)
+        if task.id in self._placed:
+            return
         self._placed[task.id] = (task, place)
-        for _, window in self._windows_of(task):
-            if window is not None and place not in window:
-                insort(window, place)
+        for one in self._accounts.asked(task):
+            insort(self._joined.setdefault((one.account, section_of(task)), []), place)
 
     def _be_held(self, task: TaskFold, lack: Lack) -> None:
         assert lack.account is not None, "a paused kind holds no task back"
@@ -256,13 +259,19 @@ class Admission:
         self._accounts.refuse(task, lack)
 
     def _leave(self, task: TaskFold, is_free: bool) -> None:
-        """Take a task out of the windows in which it was ready; another one may come in its place."""
-        self._placed.pop(task.id, None)
-        for name, window in self._windows_of(task):
-            if window is not None:
-                window[:] = [place for place in window if place.id != task.id]
+        """Take a task out of the lines in which it is ready; another one may come in its place."""
+        placed = self._placed.pop(task.id, None)
+        if placed is None:
+            self._left.add(f"task/{task.id}")
+        for one in self._accounts.asked(task):
+            at = one.account, section_of(task)
+            if placed is None:
+                self._counts.pop(at, None)
+                self._lasts.pop(at, None)
+            else:
+                self._joined[at].remove(placed[1])
             if is_free:
-                self._accounts.touched.setdefault(name)
+                self._accounts.touched.setdefault(one.account)
 
     def _move(self, saved: Saved) -> None:
         self.moved[saved.fold.id] = saved
@@ -285,6 +294,10 @@ class Admission:
             self.aside.append(stream)
             return None
         return saved if saved is not None and isinstance(saved.fold, TaskFold) else None
+
+
+def _place(candidate: Candidate) -> _Place:
+    return _Place(candidate.priority, candidate.order, candidate.stream.partition("/")[2])
 
 
 def _is_same(task: TaskFold, before: Saved) -> bool:

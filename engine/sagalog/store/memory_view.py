@@ -5,7 +5,7 @@ Rule: it raises Undeclared for anything else. Knows no other operation's view.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sagalog.codec import Envelope, read
 from sagalog.kernel.accounts import Account, stream_of_account
@@ -142,6 +142,20 @@ class MemoryView:
         candidates = [one for one in found.in_line(self._tables, account, place) if one.section == section][:limit]
         self._select([self._tables.folds[one.stream.partition("/")[2]] for one in candidates])
         return candidates
+
+    def count_ready(self, account: str, section: str, without: Collection[str], limit: int, /) -> int:
+        """Look at every task."""
+        return len(self._ready(account, section, without)[:limit])
+
+    def last_ready(self, account: str, section: str, without: Collection[str], /) -> Candidate | None:
+        """Look at every task."""
+        last = self._ready(account, section, without)[-1:]
+        self._select([self._tables.folds[one.stream.partition("/")[2]] for one in last])
+        return last[0] if last else None
+
+    def _ready(self, account: str, section: str, without: Collection[str]) -> list[Candidate]:
+        ready = found.in_line(self._tables, account, "ready")
+        return [one for one in ready if one.section == section and one.stream not in without]
 
     def sections(self, account: str, limit: int, /) -> Sequence[str]:
         """Look at every task."""

@@ -6,7 +6,7 @@ writes, and its function depends only on what its view shows. Knows no store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -303,6 +303,14 @@ class View(Protocol):
 
         At most `limit`. Only tasks whose rows say so: an operation that moves one looks at it first.
         """
+        ...
+
+    def count_ready(self, account: str, section: str, without: Collection[str], limit: int, /) -> int:
+        """Count the tasks at the place `ready` of a section under an account, without some; at most `limit`."""
+        ...
+
+    def last_ready(self, account: str, section: str, without: Collection[str], /) -> Candidate | None:
+        """Return the task that is last in their line, of those that `count_ready` counts; None: there is none."""
         ...
 
     def sections(self, account: str, limit: int, /) -> Sequence[str]:
