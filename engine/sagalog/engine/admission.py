@@ -206,7 +206,9 @@ class Admission:
                 return Lack(one.account, "units")
             worse.append((one.account, last))
         for name, place in worse:
-            self._displace(place.id, name)
+            # One that gives way under several limits is held under the first.
+            if place in self._window(name, section_of(task)):
+                self._displace(place.id, name)
         return None
 
     def _displace(self, id: str, name: str) -> None:

@@ -198,4 +198,5 @@ def _queue(fleet: _Fleet, event: Recorded) -> str:
 
 
 def _amended(created: e.Created, amended: e.Amended) -> e.Created:
-    return msgspec.structs.replace(created, queue=amended.queue or created.queue)
+    uses = None if "uses" in amended.removes else amended.uses or created.uses
+    return msgspec.structs.replace(created, queue=amended.queue or created.queue, uses=uses)

@@ -51,10 +51,10 @@ class DedupeRun(LimitingRun):
     @precondition(has_deduped)
     @rule(pick=strategies.picks, retry=st.booleans())
     def end_deduped(self, pick: int, retry: bool) -> None:
-        """Quarantine a task with a key; perhaps retry it as new, with others of its key between."""
+        """Quarantine a task with a key; perhaps retry it as new, at once or with others of its key between."""
         ids = [id for id, fold in self.pair.memory.tables.folds.items() if fold.dedupe is not None]
         id = ids[pick % len(ids)]
+        if not (retry and self.pair.memory.tables.folds[id].is_terminal):
+            self.run("end deduped", lambda side: side.engine.quarantine(id, "odd"))
         if retry:
             self.run("retry deduped", lambda side: side.engine.retry_as_new(id))
-        else:
-            self.run("end deduped", lambda side: side.engine.quarantine(id, "odd"))

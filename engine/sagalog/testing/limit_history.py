@@ -24,7 +24,8 @@ class _Tasks:
     def __init__(self) -> None:
         self.created: dict[str, e.Created] = {}
         self.leases: dict[str, e.Leased] = {}
-        self.used: dict[tuple[str, str], int] = {}
+        # Of the newest lease of each task, by account.
+        self.used: dict[str, dict[str, int]] = {}
 
     def see(self, event: Recorded) -> None:
         """Take the next event of the log."""
@@ -35,10 +36,9 @@ class _Tasks:
                 self.created[event.stream] = _amended(self.created[event.stream], amended)
             case e.Leased(purpose="work") as lease:
                 self.leases[event.stream] = lease
-                for one in lease.uses:
-                    self.used[event.stream, one.account] = one.units
+                self.used[event.stream] = {one.account: one.units for one in lease.uses}
             case e.Used() as used:
-                self.used[event.stream, f"limit/{used.limit}"] = used.units
+                self.used.setdefault(event.stream, {})[f"limit/{used.limit}"] = used.units
             case _ if getattr(event.event, "verb", None) is not None:
                 self.leases.pop(event.stream, None)
 
@@ -50,7 +50,7 @@ class _Tasks:
         created = self.created[stream]
         if account == f"queue/{created.queue}" or account == _key_account(created):
             return 1
-        return self.used.get((stream, account), 0) if account.startswith("limit/") else 0
+        return self.used.get(stream, {}).get(account, 0) if account.startswith("limit/") else 0
 
 
 def slots(log: Sequence[Recorded]) -> Found:

@@ -163,8 +163,9 @@ class LimitingRun(RecordingRun):
     @precondition(has_limits)
     @rule(pick=strategies.picks, uses=USES, where=st.fixed_dictionaries({}, optional={"key": KEYS, "queue": QUEUES}))
     def amend_limits(self, pick: int, uses: Any, where: dict[str, Any]) -> None:
-        """Amend the limits of a task, mostly one that waits, and perhaps its key and queue."""
-        id = self.task(pick, "pending", "pending")
+        """Amend the limits of a task, of one that is held where there is one, and perhaps its key and queue."""
+        held = [id for id, row in self.pair.memory.tables.rows.items() if row.gate == "held"]
+        id = held[pick % len(held)] if held else self.task(pick, "pending", "pending")
         self.run("amend limits", lambda side: side.engine.amend(id, uses=uses, **where))
 
     @precondition(holds_work)

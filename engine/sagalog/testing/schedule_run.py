@@ -47,10 +47,11 @@ class ScheduleRun(LimitingRun):
 
         self.run("set schedule", call)
 
-    @precondition(has_schedules)
     @rule(pick=strategies.picks, what=st.sampled_from(["pause", "resume", "resume", "remove"]))
     def change_schedule(self, pick: int, what: str) -> None:
-        """Pause a schedule, resume it, or remove it; rarely one that there is not."""
+        """Pause a schedule, resume it, or remove it, after setting one if there is none; rarely an unknown one."""
+        if pick < 9 and not self.pair.oracle.engine.schedules():
+            self.set_schedule("tick", {"every_ms": 1_000}, 0, queue="left")
         set_now = [one.name for one in self.pair.oracle.engine.schedules()] if pick < 9 else []
         name = set_now[pick % len(set_now)] if set_now else "nothing"
 

@@ -110,6 +110,18 @@ class AmendedLimitsContract(LimitedContract):
         assert self.gates("older", "younger") == ["held limit/gpu", "ready"]
         self.fair()
 
+    def test_a_task_that_gives_way_under_two_limits_keeps_what_was_amended(self) -> None:
+        """[LIMIT-5] It is held once, as the commit that writes it leaves it."""
+        for name in ("cpu", "gpu"):
+            self.engine.set_limit(name, slots=1)
+        self.create("worse", uses={"cpu": 1, "gpu": 1})
+        with self.engine.batch() as batch:
+            batch.amend("worse", priority=5)
+            batch.create("build", id="better", uses={"cpu": 1, "gpu": 1})
+        assert self.gates("better", "worse") == ["ready", "held limit/cpu"]
+        assert (self.get("worse").priority, self.get("worse").version) == (5, 2)
+        self.fair()
+
     def test_the_first_in_line_that_asks_no_more_holds_up_no_other(self) -> None:
         """[LIMIT-6] Those that it did not let pass come in by the same commit; so they do where it is cancelled."""
         leaves: list[Callable[[str], object]] = [
