@@ -35,6 +35,9 @@ class Gate(NamedTuple):
     held: str | None = None
 
 
+_READY_GATE: Final = Gate("ready")
+
+
 class _Place(NamedTuple):
     """A ready task in the order of its section."""
 
@@ -207,7 +210,7 @@ class Admission:
             worse.append((one.account, last))
         for name, place in worse:
             # One that gives way under several limits is held under the first.
-            if place in self._window(name, section_of(task)):
+            if self.gates.get(place.id, _READY_GATE).name in READY:
                 self._displace(place.id, name)
         return None
 
