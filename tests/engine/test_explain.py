@@ -595,6 +595,8 @@ def test_workers_that_are_all_busy_are_counted(engine: Engine) -> None:
     row(engine, "one", running=2)
     row(engine, "two", running=3)
     assert notes(engine) == {"workers_busy": {"workers": 2}}
+    said = next(one.sentence for one in engine.explain("t").notes if one.code == "workers_busy")
+    assert said == "each live worker that takes it is busy, as it was last seen (2 in all)"
     row(engine, "three", running=1)
     assert notes(engine) == {}
 
