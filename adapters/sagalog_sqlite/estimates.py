@@ -106,10 +106,11 @@ class Estimates:
             self.note_account(row.check_ms)
         if gate in OPEN:
             # Claims for work look there by build and kind, those for undoing by the set of owed kinds.
-            key = (gate, row.queue, row.build if row.owed is None else None)
+            owed = row.owed
+            key = (gate, row.queue, row.build if owed is None else None)
             values = self._values.get(key)
             if values is not None:
-                value = row.owed if row.owed is not None else row.kind
+                value = row.kind if owed is None else owed
                 values[value] = None
                 if len(values) > VALUES_MAX:
                     del self._values[key]

@@ -165,10 +165,6 @@ class Loaded:
         self.may_wait = may_wait
         self.limit_uses = limit_uses
 
-    def is_at_gate(self, gate: str) -> bool:
-        """Tell whether its row is at a gate."""
-        return self.saved.row is not None and self.saved.row.gate == gate
-
     def wake(self) -> None:
         """Note that the store has moved its row from the gate `waiting` to `waking`, if it was there."""
         row = self.saved.row
@@ -245,7 +241,8 @@ def other_fold(category: Category[Any], format: int | None, content: bytes | Non
 
 def row_of(row: tuple[Any, ...]) -> Row | None:
     """Return the searched columns in a row of `TASK_BY_ID` or `TASK_BY_NUMBER`; None: the task has none."""
-    found = Row(*row[6:])
+    # As `Row(*row[6:])`, whose constructor costs more than all that it does.
+    found: Row = tuple.__new__(Row, row[6:])
     return None if row[3] is None and found.gate is None else found
 
 

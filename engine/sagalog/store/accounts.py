@@ -187,11 +187,3 @@ class AccountFold:
     def _at(self, account: str, now_ms: int) -> Account:
         limit = limit_of(account, self._settings.get(stream_of_account(account)))
         return self.accounts.get(account, Account()).at(limit.rate, now_ms)
-
-
-def fold_accounts(envelopes: Iterable[Envelope]) -> AccountFold:
-    """Fold the accounts from events of the log in the order of positions."""
-    fold = AccountFold()
-    for envelope in envelopes:
-        fold.take(envelope)
-    return fold

@@ -139,7 +139,7 @@ def gate_of(task: TaskFold, now_ms: int, before: Row | None = None) -> Gate | No
         return "later"
     if task.state is State.COMPENSATING:
         return "undo_alone" if task.is_suspect else "undo"
-    return "ready_alone" if task.is_suspect else "ready"
+    return "ready_alone" if task.expiries and task.is_suspect else "ready"
 
 
 def check_ms(task: TaskFold, before: Row | None) -> int | None:

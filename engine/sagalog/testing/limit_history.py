@@ -116,6 +116,9 @@ def rates(log: Sequence[Recorded]) -> Found:
             known = left.pop(event.stream)
             if rate is not None:
                 units = min(_refilled(known, known[0], event.at_ms), Fraction(rate.most))
+                if event.at_ms < known[2] - known[0].period_ms:
+                    # [LIMIT-8] The clock was set back far, so it begins anew.
+                    units = Fraction(rate.most)
                 left[event.stream] = _after(known, rate, units, event.at_ms)
 
 

@@ -125,13 +125,13 @@ def create(
         compensations=planned,
         waiver=optional_sentence(waive_compensation, "waive_compensation"),
         tags=None if tags is None else check_tags(tags) or None,
-        affinity=optional_name(affinity, "affinity"),
-        key=optional_name(key, "key"),
+        affinity=None if affinity is None else check_name(affinity, "affinity"),
+        key=None if key is None else check_name(key, "key"),
         parent=None if parent is None else check_id(parent, "parent"),
-        correlation_id=optional_name(correlation_id, "correlation_id"),
+        correlation_id=None if correlation_id is None else check_name(correlation_id, "correlation_id"),
         trace=None if trace is None else check_traceparent(trace, "trace"),
         tracestate=None if tracestate is None else check_tracestate(tracestate, "tracestate", trace),
-        data_key=optional_name(data_key, "data_key"),
+        data_key=None if data_key is None else check_name(data_key, "data_key"),
         uses=uses_of(uses),
     )
     if deadline_ms is not None or start_by_ms is not None:
@@ -181,7 +181,7 @@ def _related(
         on_failed=on_failed if awaited else None,
         on_parent_end=None if on_parent_end is None else one_of(on_parent_end, "on_parent_end", _ON_PARENT_END),
         dedupe=None if dedupe is None else dedupe_of(dedupe),
-        build=optional_name(build, "build"),
+        build=None if build is None else check_name(build, "build"),
     )
 
 
@@ -236,7 +236,7 @@ def acquire(
         purpose=one_of(purpose, "purpose", _PURPOSES),
         kinds=names(kinds, "kinds"),
         waiver=optional_sentence(waive_compensation, "waive_compensation") if purpose == "work" else None,
-        build=optional_name(build, "build"),
+        build=None if build is None else check_name(build, "build"),
     )
 
 
@@ -282,14 +282,14 @@ def claim(
         kinds=names(kinds, "kinds"),
         affinities=() if affinity is None else listing(affinity, "affinity", bounds.QUEUES_MAX),
         suspects=one_of(suspects, "suspects", _SUSPECTS),
-        build=optional_name(build, "build"),
+        build=None if build is None else check_name(build, "build"),
     )
     _require_looks_fit(selected)
     return ClaimRequest(
         selected,
         check_name(owner, "owner"),
         ttl(ttl_ms),
-        optional_name(idempotency_key, "idempotency_key"),
+        None if idempotency_key is None else check_name(idempotency_key, "idempotency_key"),
         _waivers(waive_compensation),
         check_milliseconds(wait_ms, "wait_ms"),
     )
