@@ -161,6 +161,11 @@ CALLS: list[tuple[str, Callable[[Engine], object], str]] = [
     ("find", lambda engine: engine.find(limit=0), "limit"),
     ("counts", lambda engine: engine.counts(""), "queue"),
     ("history", lambda engine: engine.history(""), "id"),
+    ("history", lambda engine: engine.history(), "id"),
+    ("history", lambda engine: engine.history("t", limit="provider"), "limit"),
+    ("history", lambda engine: engine.history(limit=""), "limit"),
+    ("history", lambda engine: engine.history(queue=7), "queue"),  # type: ignore[arg-type]
+    ("history", lambda engine: engine.history(schedule=LONG), "schedule"),
     ("events", lambda engine: engine.events(after=-1), "after"),
     ("events", lambda engine: engine.events(limit=0), "limit"),
     ("wait", lambda engine: engine.wait("t", -1), "timeout_ms"),
