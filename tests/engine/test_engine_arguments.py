@@ -179,6 +179,12 @@ def test_a_call_names_the_argument_that_offends(
     assert refused(engine, InvalidValue, call, engine).path == path
 
 
+def test_where_one_name_will_do_the_error_says_that_a_text_is_fine_too(engine: Engine) -> None:
+    error = refused(engine, InvalidValue, lambda: engine.claim("q", owner="a", ttl_ms=1, affinity=5))  # type: ignore[arg-type]
+
+    assert error.message == "affinity: expected a text or a list of texts, found 5"
+
+
 LEASE_CALLS: list[tuple[str, Callable[[Any], object], str]] = [
     ("heartbeat", lambda lease: lease.heartbeat(0), "ttl_ms"),
     ("heartbeat", lambda lease: lease.heartbeat(progress={"a": object()}), "progress.a"),

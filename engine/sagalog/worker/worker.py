@@ -230,8 +230,9 @@ class Worker:
         Args:
             engine: the engine on the store that holds the tasks.
             until: when the run ends by itself; None: it does not. "idle": once there is nothing to do now. "drained":
-                once no live task is left in its queues that it has handlers for: none delayed, leased by others or
-                parked, be it for ever. It does not wait for other kinds; a warning names each.
+                once no live task is left in its queues that it has handlers for: none delayed, leased by others, parked
+                or held back by a pause, a limit or a breaker, be it for ever. It does not wait for tasks that are
+                pinned to another build, nor for other kinds; a warning names each of the kinds.
             handle_signals: listen to these three, as far as they are not ignored, where this is the main thread, and
                 give them back at the end. A child that a handler forks has the default ones.
 
