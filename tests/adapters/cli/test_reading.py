@@ -259,6 +259,22 @@ def test_a_history_is_a_timeline_that_a_person_can_read(tmp_path: Path) -> None:
     )
 
 
+def test_a_history_shows_units_by_their_limits_and_an_amended_policy(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with past(path) as engine:
+        engine.set_limit("provider", slots=3)
+        engine.limit_queue("default", slots=5, per_key_slots=2)
+        engine.create("k", id="t", uses={"provider": 2}, key="web")
+        engine.amend("t", retry=sagalog.Retry(attempts_max=7))
+        engine.acquire("t", owner="worker-1", ttl_ms=TTL_MS)
+
+    created, amended, held = call("history", "t", "--db", str(path)).lines[1:]
+
+    assert created.endswith(" key=web uses=provider=2")
+    assert ' policy={"attempts_max":7,' in amended
+    assert held.endswith(" uses=queue/default=1,provider=2,key/default/web=1")
+
+
 def test_limits_queues_and_schedules_have_histories_too(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     with past(path) as engine:
