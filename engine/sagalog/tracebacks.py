@@ -37,7 +37,8 @@ def lines_of(trace: TracebackType | None) -> list[str]:
 
     First come the frames of the user's code, from the innermost to the handler itself; then those of libraries, the
     innermost first. It leaves out frames of sagalog and its adapters, and of the parts of the standard library that
-    call code, unless there are no others. A user's own frames are those of the handler's package, and of code that is not installed.
+    call code, unless there are no others. A user's own frames are those of the handler's package, and of code that is
+    not installed.
     """
     frames = traceback.extract_tb(trace)[::-1]
     # Where an adapter itself is the handler, its frames are all that there is to tell.

@@ -67,7 +67,8 @@ class Worker:
     stats   the numbers of the present run, or of the last one
 
     Args:
-        queues, name: one name or several; its own, with a part that no other worker has.
+        queues: the queues that it serves, one name or several.
+        name: its own, to which it adds a part that no other worker has; left out, of host and process.
         concurrency: how many handlers run at a time.
         claim_ahead: how many more it holds, so that none waits for a commit; 0 leaves them to others.
         ttl_ms: how long a lease lasts without a renewal, in milliseconds; renewed at a third of it.
