@@ -181,7 +181,7 @@ def test_a_waiter_sees_what_another_engine_on_the_same_file_does(sqlite_url: str
 # --- histories of what is no task -----------------------------------------------------------------------------------
 
 
-def test_the_history_of_a_limit_tells_the_changes_of_its_breaker_and_their_cause(engine: Engine) -> None:
+def test_the_history_of_a_limit_tells_what_changed_its_breaker(engine: Engine) -> None:
     """[BREAKER-1] Also after the limit was removed."""
     engine.set_limit("provider", breaker=sagalog.Breaker(1))
     task = leased(engine, "t", uses={"provider": 1}).retry(
