@@ -13,8 +13,9 @@ from typing import Any, Final, Literal
 
 from sagalog.codec import Envelope, Recorded, read
 from sagalog.engine.builds import absent_builds
-from sagalog.engine.explanation import Explanation
+from sagalog.engine.explanation import Explanation, Reason
 from sagalog.engine.explanations import explained
+from sagalog.engine.explanations.listed import held_back
 from sagalog.engine.histories import history_of, stream_named
 from sagalog.engine.open_claims import account_named, breakers_of, claimable_times, limits_of, queues_of
 from sagalog.engine.pauses import paused_kinds_of
@@ -109,6 +110,17 @@ class StoreQueries:
         now_ms = self._clock.now_ms()
         with self._store.read() as snapshot:
             return explained(snapshot, id, now_ms)
+
+    def held_back(self, tasks: Iterable[Task]) -> dict[str, tuple[Reason, ...]]:
+        """Answer `Queries.held_back`."""
+        given = list(arguments.several(tasks, "tasks"))
+        for number, one in enumerate(given):
+            if not isinstance(one, Task):
+                path = f"tasks[{number}]"
+                raise InvalidValue(f"{path}: expected a Task, found {shown(one)}", path=path)
+        now_ms = self._clock.now_ms()
+        with self._store.read() as snapshot:
+            return held_back(snapshot, given, now_ms)
 
     def stale(self) -> list[Task]:
         """Answer `Queries.stale`."""

@@ -198,6 +198,7 @@ READING: Final = frozenset(
         "limit holders",
         "kind ls",
         "queue ls",
+        "queue holders",
     }
 )
 # No such artifact, input or worker is there, which is seen without writing.
