@@ -46,6 +46,27 @@ def test_the_code_of_a_document_runs_in_an_empty_folder(forks: Forks, code: str,
     assert done.status == 0, done.err
 
 
+@pytest.mark.slow
+def test_the_blocks_of_all_pages_run_twice_in_one_folder(forks: Forks, tmp_path: Path) -> None:
+    """A reader tries one page after the other where the stores of the earlier ones are, and runs a block again."""
+    failed = []
+    for number, block in enumerate(block for _ in range(2) for page in as_read() for block in blocks_of(page)):
+        program = tmp_path / "example.py"
+        program.write_text(block.code, encoding="utf-8")
+        if (done := forks.run(program, streams=tmp_path)).status != 0:
+            failed.append(f"{number}: {block.document.name}, block {block.number}: {done.err[-500:]}")
+
+    assert [] == failed
+
+
+def as_read() -> list[Path]:
+    """The README and the pages to which it links, in its order; then the rest."""
+    readme = ROOT / "README.md"
+    links = re.findall(r"\]\(([^)#:]+\.md)\)", readme.read_text(encoding="utf-8"))
+    linked = [path for path in (ROOT / link for link in links) if path in DOCUMENTS]
+    return list(dict.fromkeys([readme, *linked, *DOCUMENTS]))
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [("import sagalog\nsagalog.nothing\n", "no attribute 'nothing'"), ("raise SystemExit('no')\n", "no\n")],

@@ -6,7 +6,7 @@ elsewhere, and `--full` shows it. It knows the shape of envelopes and must not k
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,8 +21,8 @@ from sagalog_cli.tracebacks import clipped, lines_in
 _CLIPPED_CHARACTERS: Final = 80
 # Room for the place and the code of the innermost frames; `show` has more lines, and `--full` all.
 _TRACEBACK_LINES: Final = 6
-# Every `created` has the whole policy; `show` and `--full` show it.
-_LEFT_OUT: Final = frozenset({"policy"})
+# Every creation, which names a kind, has the whole policy; `show` and `--full` show it.
+_LEFT_OUT_WITH_KIND: Final = frozenset({"policy"})
 # Widths that fit most events (a ULID, the longest type), so that lines printed one by one align.
 _POSITION_WIDTH: Final = 6
 _NAME_WIDTH: Final = 34
@@ -95,10 +95,11 @@ def _details(one: Recorded) -> str:
     if fields.get("code") is not None:
         # The code and its parameters as a sentence.
         fields |= {"parameters": None, "reason": reason_of(one.event)}
+    left_out = _LEFT_OUT_WITH_KIND if "kind" in fields else frozenset()
     pieces = [
         f"{_name(field)}={_shown(field, value, one.at_ms)}"
         for field, value in fields.items()
-        if field not in _LEFT_OUT and value is not None and value != () and value is not False
+        if field not in left_out and value is not None and value != () and value is not False
     ]
     named = [
         f"{name}={value}"
@@ -119,6 +120,8 @@ def _shown(field: str, value: Any, at_ms: int) -> str:
         return "now" if value == at_ms else offset(value - at_ms)
     if field.endswith("_ms") and isinstance(value, int):
         return duration(value) if field == "ttl_ms" else instant(value)
+    if field == "uses":
+        return _clipped(",".join(_units(value)), quoted=False)
     if isinstance(value, Failure):
         return _clipped(f"{value.code}: {worded(value).message}")
     if isinstance(value, tuple):
@@ -126,6 +129,14 @@ def _shown(field: str, value: Any, at_ms: int) -> str:
     if isinstance(value, str):
         return _clipped(value)
     return _clipped(json_output.encode(value), quoted=False)
+
+
+def _units(uses: Any) -> Iterator[str]:
+    """Yield what a task asks for, or what its lease has taken: `provider=1`, of a queue `queue/agents=1`."""
+    if isinstance(uses, Mapping):
+        yield from (f"{name}={units}" for name, units in uses.items())
+    else:
+        yield from (f"{one.account.removeprefix('limit/')}={one.units}" for one in uses)
 
 
 def _named(one: Any) -> str:

@@ -26,6 +26,8 @@ _STANDARD: Final = os.path.join(os.path.dirname(os.__file__), "")
 _CALLING: Final = tuple(
     _STANDARD + part for part in ("asyncio/", "concurrent/", "importlib/", "threading.py", "runpy.py")
 )
+# The adapters that are shipped with it, each a package of its own, in a checkout or installed.
+_ADAPTER: Final = re.compile(r".*[/\\]sagalog_(?:cli|command|pytest|queue|sqlite)[/\\][^/\\]+")
 # A package that is installed, up to its folder or its file.
 _INSTALLED: Final = re.compile(r".*[/\\](?:site|dist)-packages[/\\][^/\\]+")
 
@@ -34,11 +36,14 @@ def lines_of(trace: TracebackType | None) -> list[str]:
     """Return the frames of a traceback, two lines each: the place, as Python writes it, and after four spaces the code.
 
     First come the frames of the user's code, from the innermost to the handler itself; then those of libraries, the
-    innermost first. It leaves out frames of sagalog, and of the parts of the standard library that call code, unless
-    there are no others. A user's own frames are those of the handler's package, and of code that is not installed.
+    innermost first. It leaves out frames of sagalog and its adapters, and of the parts of the standard library that
+    call code, unless there are no others. A user's own frames are those of the handler's package, and of code that is
+    not installed.
     """
     frames = traceback.extract_tb(trace)[::-1]
-    kept = [frame for frame in frames if not _is_machinery(frame.filename)] or frames
+    # Where an adapter itself is the handler, its frames are all that there is to tell.
+    beyond = [frame for frame in frames if not _is_machinery(frame.filename)] or frames
+    kept = [frame for frame in beyond if not _ADAPTER.match(frame.filename)] or beyond
     home = _INSTALLED.match(kept[-1].filename) if kept else None
     own: list[FrameSummary] = []
     others: list[FrameSummary] = []

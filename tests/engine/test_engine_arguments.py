@@ -161,6 +161,11 @@ CALLS: list[tuple[str, Callable[[Engine], object], str]] = [
     ("find", lambda engine: engine.find(limit=0), "limit"),
     ("counts", lambda engine: engine.counts(""), "queue"),
     ("history", lambda engine: engine.history(""), "id"),
+    ("history", lambda engine: engine.history(), "id"),
+    ("history", lambda engine: engine.history("t", limit="provider"), "limit"),
+    ("history", lambda engine: engine.history(limit=""), "limit"),
+    ("history", lambda engine: engine.history(queue=7), "queue"),  # type: ignore[arg-type]
+    ("history", lambda engine: engine.history(schedule=LONG), "schedule"),
     ("events", lambda engine: engine.events(after=-1), "after"),
     ("events", lambda engine: engine.events(limit=0), "limit"),
     ("wait", lambda engine: engine.wait("t", -1), "timeout_ms"),
@@ -172,6 +177,12 @@ def test_a_call_names_the_argument_that_offends(
     engine: Engine, name: str, call: Callable[[Engine], object], path: str
 ) -> None:
     assert refused(engine, InvalidValue, call, engine).path == path
+
+
+def test_where_one_name_will_do_the_error_says_that_a_text_is_fine_too(engine: Engine) -> None:
+    error = refused(engine, InvalidValue, lambda: engine.claim("q", owner="a", ttl_ms=1, affinity=5))  # type: ignore[arg-type]
+
+    assert error.message == "affinity: expected a text or a list of texts, found 5"
 
 
 LEASE_CALLS: list[tuple[str, Callable[[Any], object], str]] = [

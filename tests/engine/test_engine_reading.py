@@ -176,3 +176,38 @@ def test_a_waiter_sees_what_another_engine_on_the_same_file_does(sqlite_url: str
         thread = _eventually(lambda: other.cancel("t", "called off"))
         assert engine.wait("t", 30_000).state == "cancelled"
         thread.join()
+
+
+# --- histories of what is no task -----------------------------------------------------------------------------------
+
+
+def test_the_history_of_a_limit_tells_what_changed_its_breaker(engine: Engine) -> None:
+    """[BREAKER-1] Also after the limit was removed."""
+    engine.set_limit("provider", breaker=sagalog.Breaker(1))
+    task = leased(engine, "t", uses={"provider": 1}).retry(
+        sagalog.Failure("down", "503", limit="provider"), budget="transient"
+    )
+    engine.cancel("t")
+    engine.remove_limit("provider")
+
+    told = engine.history(limit="provider")
+
+    assert [one.type for one in told] == ["limit_set", "limit_breaker_opened", "limit_removed"]
+    assert [one.stream for one in told] == ["limit/provider"] * 3
+    assert told[1].cause == f"task/{task.id}@{task.version}"
+
+
+def test_queues_and_schedules_have_histories(engine: Engine) -> None:
+    engine.limit_queue("left", slots=1)
+    engine.set_schedule("nightly", "audit", every_ms=60_000)
+
+    assert [one.type for one in engine.history(queue="left")] == ["queue_limited"]
+    assert [one.type for one in engine.history(schedule="nightly")] == ["schedule_set"]
+
+
+@pytest.mark.parametrize("word", ["limit", "queue", "schedule"])
+def test_there_is_no_history_of_what_was_never_set(engine: Engine, word: str) -> None:
+    error = refused(engine, NotFound, lambda: engine.history(**{word: "nope"}))
+
+    assert error.fields[word] == "nope"
+    assert f"the {word} 'nope' has no events, since it was never set" in error.message

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import sagalog
+import sagalog_queue
 from sagalog.outcomes import failure_of
 from sagalog.tracebacks import CHARACTERS_MAX, lines_of
 
@@ -41,6 +42,9 @@ async def later():
 
 def deeper(depth):
     return deeper(depth - 1) if depth else fall(0)
+
+def use(context, payload):
+    context.use("nolimit", 1)
 """
 LIBRARY = """
 def ask(what):
@@ -68,11 +72,11 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         sys.modules.pop(name, None)
 
 
-def recorded(handler: Any, payload: Any = None) -> list[str]:
+def recorded(handler: Any, payload: Any = None, url: str = "memory:") -> list[str]:
     """The lines that are on record of a handler that has failed, each place without its folder."""
     worker = sagalog.Worker()
     worker.task("do")(handler)
-    with sagalog.open("memory:") as engine:
+    with sagalog.open(url) as engine:
         id = engine.create("do", payload, retry=sagalog.Retry(attempts_max=1), waive_compensation="none").id
         worker.run(engine, until="idle", handle_signals=False)
         task = engine.get(id)
@@ -123,6 +127,28 @@ def test_the_package_of_an_installed_handler_is_the_users_own(modules: Callable[
         'File "traced_library.py", line 3, in ask',
         'File "traced_library.py", line 9, in handler',
     ]
+
+
+def test_the_frames_of_the_store_below_a_call_of_the_handler_are_left_out(
+    modules: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    lines = recorded(modules("traced_tasks").use, url=f"sqlite:///{tmp_path / 'log.db'}")
+
+    assert lines == [
+        'File "traced_tasks.py", line 28, in use',
+        '    context.use("nolimit", 1)',
+    ]
+
+
+def test_the_frames_of_an_adapter_are_told_where_it_is_the_handler() -> None:
+    with pytest.raises(sagalog.InvalidValue) as raised:
+        sagalog_queue.open_queue("memory:", visibility_ms=0)
+    assert raised.tb.tb_next is not None
+
+    lines = [short(line) for line in lines_of(raised.tb.tb_next)]
+
+    assert lines[0].startswith('File "fifo.py"')
+    assert not any('File "arguments.py"' in line for line in lines)
 
 
 def test_what_runs_coroutines_is_left_out(modules: Callable[[str], ModuleType]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -29,13 +29,15 @@ BOUNDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("payload", "result", "data", "results"), _JSON),
     **dict.fromkeys(("id", "task_id", "parent", "child", "prefix"), _ID),
     **dict.fromkeys(("kind", "queue", "owner", "name", "key", "affinity", "correlation_id", "data_key"), _NAME),
+    **dict.fromkeys(("build", "pause.limit", "resume.limit", "holders.limit", "reset_breaker.limit"), _NAME),
+    **dict.fromkeys(("history.limit", "history.schedule"), _NAME),
     **dict.fromkeys(("idempotency_key", "compensation", "signal", "waiting", "media_type"), _NAME),
     **dict.fromkeys(("reason", "text", "waive_compensation", "error"), _TEXT),
     **dict.fromkeys(
         ("run_at_ms", "since_ms", "until_ms", "wait_ms", "timeout_ms", "duration_ms", "retry_after_ms"), _TIME
     ),
     "cause": ("CAUSE_CHARACTERS_MAX",),
-    "actor": _NAME,  # what comes after its class
+    "actor": _NAME,  # its unit says of what
     "priority": ("PRIORITY_MIN", "PRIORITY_MAX"),
     "tracestate": ("TRACESTATE_CHARACTERS_MAX", "TRACESTATE_MEMBERS_MAX"),
     "tags": ("TAGS_MAX", "NAME_CHARACTERS_MAX"),
@@ -65,12 +67,26 @@ BOUNDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "events.after": (),
     "subscribe.after": (),
     "acquire.kinds": ("KINDS_MAX",),
+    "preflight.kinds": (),
     "wait_tasks.tasks": ("AFTER_MAX",),
     "gather.payloads": ("AFTER_MAX", *_JSON),
     "push_many.payloads": ("BATCH_COMMANDS_MAX", *_JSON),
     **dict.fromkeys(("unknown_kinds", "known_kinds"), ("KINDS_MAX",)),
     **dict.fromkeys(("concurrency", "claim_ahead"), ("CLAIM_LIMIT_MAX",)),
     "returns_max": ("BUDGET_MAX",),
+}
+# The unit of an argument, where it holds other things than those of which the bound tells.
+_UNIT_OF: Final[Mapping[str, str]] = {
+    "actor": "characters after its class",
+    "next_times.limit": "times",
+    "ids_with_prefix.limit": "ids",
+    "events.limit": "events",
+    "read.limit": "events",
+    "specs": "tasks",
+    "leases": "leases",
+    "concurrency": "handlers",
+    "push_many.payloads": "payloads",
+    "gather.payloads": "payloads",
 }
 # Where these names mean that: what checks the arguments of callers and handlers. Tools have names of their own.
 _DOORS: Final = (
@@ -144,6 +160,10 @@ def bounds_of(title: str, argument: str) -> tuple[str, ...]:
 def limit_of(title: str, argument: str) -> str:
     """The bounds of an argument of a call, in words; "": it has none."""
     known = [all_bounds()[name] for name in bounds_of(title, argument)]
+    call = title.rpartition(".")[2]
+    unit = _UNIT_OF.get(f"{call}.{argument}", _UNIT_OF.get(argument))
+    if known and unit is not None:
+        known[0] = replace(known[0], unit=unit)
     if len(known) == 2 and known[0].name.endswith("_MIN"):
         return f"{known[0].value:,} to {known[1].value:,}"
     return ", ".join(one.told for one in known)

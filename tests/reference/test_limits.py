@@ -150,6 +150,10 @@ def test_limits_are_told_with_their_unit() -> None:
     assert limit_of("Engine.create", "kind") == "200 characters"
     assert limit_of("Engine.create", "priority") == "-2,147,483,648 to 2,147,483,647"
     assert limit_of("Engine.create", "retry") == ""
+    assert limit_of("Engine.create", "actor") == "200 characters after its class"
+    assert limit_of("Engine.next_times", "limit") == "1,000 times"
+    assert limit_of("Engine.claim", "limit") == "1,000 leases"
+    assert limit_of("Worker.preflight", "kinds") == ""
     assert limit_of("store.Reads.find", "kind") == ""
 
 

@@ -97,6 +97,20 @@ def test_the_table_of_limits_tells_number_and_rule(text: str) -> None:
         assert f"[{one.rule}]" in text
 
 
+def test_a_row_of_several_arguments_tells_each_limit_once(text: str) -> None:
+    told = text.split("\n#### `Engine.amend`\n")[1].split("\n#### ")[0]
+
+    limits = "`queue`, `affinity`, `key`: 200 characters; `priority`: -2,147,483,648 to 2,147,483,647"
+    assert f"worker holds it. | {limits} |" in told
+    assert re.findall(r"`: `[^|]*\|$", text, re.MULTILINE) == []
+
+
+def test_the_contents_list_no_more_than_a_screen_of_names_together(text: str) -> None:
+    contents = text.split("\n## Contents\n")[1].split("\n## ")[0]
+
+    assert max(line.count("](#") for line in contents.splitlines()) <= 24
+
+
 def test_a_default_is_plain_data_or_a_public_name() -> None:
     class Other:
         pass

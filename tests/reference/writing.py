@@ -31,6 +31,8 @@ Times are whole milliseconds since 1970 and end in `_ms`, as lengths of time do;
 A number in brackets, such as [LEASE-1], is a rule of [specs/rules.md](../specs/rules.md).
 [glossary.md](glossary.md) says what the words mean, and [tutorial.md](tutorial.md) how the parts work together.
 """
+# How many names without a heading the contents list in one line.
+_LISTED_MAX: Final = 24
 _RULE: Final = re.compile(r"\[([A-Z]+)-\d+\]")
 
 
@@ -50,6 +52,20 @@ def anchor(title: str) -> str:
 def link(title: str, heading: str = "") -> str:
     """A link to the section of a name, under its title or under another heading."""
     return f"[`{title}`](#{anchor(heading or title)})"
+
+
+def _by_sort(names: list[Name]) -> dict[str, list[Name]]:
+    """Many names by what they name; classes also by the letter with which they begin, a dozen or so together."""
+    classes = [one for one in names if one.is_class]
+    parts = {}
+    for at in range(0, len(classes), _LISTED_MAX // 2):
+        some = classes[at : at + _LISTED_MAX // 2]
+        parts[f"Classes, {some[0].name} to {some[-1].name}"] = some
+    return {
+        **parts,
+        "Functions": [one for one in names if one.is_call],
+        "Constants": [one for one in names if not one.is_class and not one.is_call],
+    }
 
 
 class _Page:
@@ -74,9 +90,11 @@ class _Page:
         for module in surface.MODULES:
             yield f"- [`{module}`](#{anchor(module)})"
             for heading, names in surface.headings_of(module).items():
-                begin = f"{heading}: " if heading else ""
-                if names:
-                    yield f"  - {begin}{', '.join(link(one.title, one.heading) for one in names)}"
+                parts = {heading: names} if heading or len(names) <= _LISTED_MAX else _by_sort(names)
+                for begin, some in parts.items():
+                    if some:
+                        links = ", ".join(link(one.title, one.heading) for one in some)
+                        yield f"  - {begin}{': ' if begin else ''}{links}"
         yield "- [Limits](#limits)"
         yield "- [Errors](#errors)\n"
 
@@ -222,19 +240,25 @@ def _arguments(title: str, call: Any, doc: Docstring) -> Iterator[str]:
 
     Neighbours that the docstring tells together share a row.
     """
-    rows: list[tuple[str, str, str]] = []
+    told: list[tuple[str, dict[str, str]]] = []
     for one in parameters_of(call):
         meaning = doc.arguments.get(one.name) or SHARED.get(one.name, "")
-        limit = limit_of(title, one.name)
-        if rows and meaning and rows[-1][1] == meaning:
-            names, _, before = rows.pop()
-            if before != limit:
-                limit = "; ".join(f"{of}: {text}" for of, text in ((names, before), (f"`{one.name}`", limit)) if text)
-            rows.append((f"{names}, `{starred(one)}`", meaning, limit))
-        else:
-            rows.append((f"`{starred(one)}`", meaning, limit))
+        if not (told and meaning and told[-1][0] == meaning):
+            told.append((meaning, {}))
+        told[-1][1][f"`{starred(one)}`"] = limit_of(title, one.name)
+    rows = [(", ".join(limits), meaning, _limits(limits)) for meaning, limits in told]
     if any(meaning or limit for _, meaning, limit in rows):
         yield from tables.table(("argument", "meaning", "limit"), rows)
+
+
+def _limits(limits: dict[str, str]) -> str:
+    """The limits of the arguments of a row: one where all have it, else each with the arguments that have it."""
+    if len(set(limits.values())) == 1:
+        return next(iter(limits.values()))
+    names: dict[str, list[str]] = {}
+    for name, limit in limits.items():
+        names.setdefault(limit, []).append(name)
+    return "; ".join(f"{', '.join(of)}: {limit}" for limit, of in names.items() if limit)
 
 
 def _raises(doc: Docstring, heading: str) -> Iterator[str]:

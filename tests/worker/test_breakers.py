@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -65,6 +66,27 @@ def test_a_limit_that_the_task_does_not_use_is_struck_by_nothing(store: sagalog.
 
     assert working(store, ask).state == "completed"
     assert [changes(store, one) for one in ("limit/provider", "queue/chat")] == [[], []]
+
+
+def test_a_failure_about_a_limit_that_its_task_does_not_use_is_warned_of(
+    store: sagalog.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """[BREAKER-2] Once for each attempt; one that strikes the breaker, or that of the queue, is not."""
+    store.set_limit("provider", breaker=Breaker(100))
+    caplog.set_level(logging.WARNING, "sagalog.worker")
+    said: list[Any] = [Transient("down", limit=limit) for limit in ("nope", "nope", "provider", None)]
+
+    def ask(context: WorkContext, payload: Any) -> None:
+        if said:
+            raise said.pop(0)
+
+    task = working(store, ask, uses={"provider": 1})
+
+    warned = [text for one in caplog.records if "strikes no breaker" in (text := one.getMessage())]
+    assert [text.partition(": ")[2] for text in warned] == [
+        "the task does not use the limit 'nope'; it uses 'provider'"
+    ] * 2
+    assert f"task {task.id} (ask, attempt 1)" in warned[0]
 
 
 def test_a_limit_that_is_no_name_is_left_out_of_the_failure(store: sagalog.Engine) -> None:

@@ -230,3 +230,34 @@ def test_a_child_may_be_spawned_to_wait_for_others(engine: Engine, worker: sagal
     task = run(engine, worker)
     assert task.result == [2, 4]
     assert [one.type for one in engine.history(f"{task.id}/second")][:3] == ["created", "unblocked", "leased"]
+
+
+@pytest.mark.parametrize("word", ["quex", "actor", "cause", "idempotency_key", "executor"])
+def test_an_argument_that_no_child_has_is_refused_by_the_call(
+    engine: Engine, worker: sagalog.Worker, word: str
+) -> None:
+    said: list[str] = []
+    unknown: dict[str, Any] = {word: "x"}
+
+    def note(error: TypeError) -> None:
+        said.append(str(error).partition(";")[0])
+
+    @worker.task("parent", waive_compensation=WAIVED)
+    def parent(context: WorkContext, _payload: object) -> None:
+        calls: list[Any] = [context.gather, context.spawn]
+        for call in calls:
+            with pytest.raises(TypeError) as raised:
+                call("double", [1], **unknown)
+            note(raised.value)
+
+    @worker.task("coroutine", waive_compensation=WAIVED)
+    async def coroutine(context: AsyncWorkContext, _payload: object) -> None:
+        with pytest.raises(TypeError) as raised:
+            await context.gather("double", [1], **unknown)
+        note(raised.value)
+
+    assert run(engine, worker).state == "completed"
+    assert run(engine, worker, "coroutine").state == "completed"
+    refused = f"got an unexpected keyword argument '{word}'"
+    assert said == [f"gather() {refused}", f"spawn() {refused}", f"gather() {refused}"]
+    assert engine.find(kind="double") == []

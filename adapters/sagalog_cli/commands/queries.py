@@ -135,17 +135,23 @@ def show(session: Session, id: str, full: bool) -> None:
 
 
 @click.command("history", cls=StoreCommand, short_help="Show a task's events as a timeline.")
-@click.argument("id")
+@click.argument("id", required=False)
+@click.option("--limit", metavar="NAME", help="Instead: of this limit, with the changes of its breaker.")
+@click.option("--queue", metavar="NAME", help="Instead: of the settings of this queue.")
+@click.option("--schedule", metavar="NAME", help="Instead: of this schedule.")
 @click.option("--full", is_flag=True, help="Show the whole body of each event.")
 @pass_session
-def history(session: Session, id: str, full: bool) -> None:
+def history(session: Session, /, id: str | None, full: bool, **others: str | None) -> None:
     """Show every event of a task in order: its position, time, actor and content.
 
     SINCE is the distance from the first event. Due times and expiries are distances from their own event.
     """
     with session.open() as engine:
-        events = engine.history(id := whole_id(engine, id))
-        beside = {} if session.as_json or full else _voided(engine, id, events)
+        if sum(one is not None for one in (id, *others.values())) != 1:
+            raise click.UsageError("give the ID of a task, or one of --limit, --queue and --schedule")
+        whole = None if id is None else whole_id(engine, id)
+        events = engine.history(whole, **others)
+        beside = {} if whole is None or session.as_json or full else _voided(engine, whole, events)
     session.answer_each(
         lambda: (json_output.recorded(one, full) for one in events), lambda: show_table(timeline(events, full, beside))
     )

@@ -123,7 +123,7 @@ class Engine:
     claim(queues, owner=, ttl_ms=)  leases on what is ready, whose verbs do the rest, as in
                                     `lease.complete(result)`; a `Worker` does that by itself
     wait(id, timeout_ms)            the task once it has ended
-    history(id)                     its events: what happened, when, and who asked for it
+    history(id)                     its events: what happened, when, and who asked for it; also of a limit
 
     store_id   the id of the store
 

@@ -306,11 +306,27 @@ class Queries(Protocol):
         """
         ...
 
-    def history(self, id: str) -> list[Recorded]:
-        """Read every event of a task, in order.
+    def history(
+        self,
+        id: str | None = None,
+        *,
+        limit: str | None = None,
+        queue: str | None = None,
+        schedule: str | None = None,
+    ) -> list[Recorded]:
+        """Read every event of a task, in order; or of a limit, of a queue's settings, or of a schedule.
+
+        What was removed keeps its history.
+
+        Args:
+            id: the id of the task; or
+            limit: the name of a limit: how it was set, paused and removed, and the changes of its breaker; or
+            queue: the name of a queue that has settings; or
+            schedule: the name of a schedule.
 
         Raises:
-            NotFound: there is no such task.
+            InvalidValue: none of them is given, or several are.
+            NotFound: there is no such task, or what is named was never set.
             UnknownEvent: an event has a type, field or schema that this version does not know. [LOG-5]
             LogDamaged: an event is not the one that was written. [LOG-4]
         """

@@ -23,10 +23,11 @@ def set_limit(
     breaker: Breaker | None = None,
     actor: str | None = None,
 ) -> SettingEntry:
-    """Set a named limit, which tasks use by `create(uses={name: units})`; what is left out it has no more. [LIMIT-1]
+    """Set a named limit, which tasks use by `create(uses={name: units})`, to exactly what is given. [LIMIT-1]
 
-    Leases that live keep their units. A limit that is lowered below what runs only lets nothing start. A breaker that
-    is there goes on as it is, with the new numbers. [BREAKER-1]
+    What is left out is taken away: slots, rate and breaker alike. A breaker that is given again with other numbers
+    stays open or closed as it was, and the numbers count from now on. [BREAKER-4] Leases that live keep their units.
+    A limit that is lowered below what runs only lets nothing start.
 
     Args:
         name: its name.

@@ -11,18 +11,19 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Final, Literal
 
-from sagalog.codec import Envelope, Recorded, read, recorded_stream
+from sagalog.codec import Envelope, Recorded, read
 from sagalog.engine.builds import absent_builds
 from sagalog.engine.explanation import Explanation, Reason
 from sagalog.engine.explanations import explained
 from sagalog.engine.explanations.listed import held_back
+from sagalog.engine.histories import history_of, stream_named
 from sagalog.engine.open_claims import account_named, breakers_of, claimable_times, limits_of, queues_of
 from sagalog.engine.pauses import paused_kinds_of
 from sagalog.engine.queries import Artifact, BreakerStatus, LimitStatus, Pause, QueueStatus, ScheduleStatus, WaitOutcome
 from sagalog.engine.schedule_status import next_times_of, schedules_of
 from sagalog.engine.task import Task, to_task
 from sagalog.engine.workers import WorkerInfo, workers_in
-from sagalog.errors import Corrupt, InvalidValue, LogDamaged, NotFound
+from sagalog.errors import Corrupt, InvalidValue, NotFound
 from sagalog.kernel import bounds
 from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
 from sagalog.kernel.state import TakenSignal, TaskFold
@@ -127,25 +128,18 @@ class StoreQueries:
         with self._store.read() as snapshot:
             return _tasks(snapshot, snapshot.over(now_ms))
 
-    def history(self, id: str) -> list[Recorded]:
+    def history(
+        self,
+        id: str | None = None,
+        *,
+        limit: str | None = None,
+        queue: str | None = None,
+        schedule: str | None = None,
+    ) -> list[Recorded]:
         """Answer `Queries.history`."""
-        check_id(id, "id")
+        stream = stream_named(id, limit, queue, schedule)
         with self._store.read() as snapshot:
-            envelopes = snapshot.history(f"task/{id}")
-            saved = snapshot.saved(f"task/{id}")
-        fold = None if saved is None else saved.fold
-        if not envelopes and fold is None:
-            raise NotFound(f"there is no task {id!r}; check the id and the store", task=id)
-        events = list(recorded_stream(envelopes))
-        if fold is not None and fold.version > len(events):
-            raise LogDamaged(
-                f"task/{id} has {len(events)} events and had {fold.version}: stop, keep the file, and compare it with "
-                "a backup",
-                stream=f"task/{id}",
-                version=len(events) + 1,
-                type=None,
-            )
-        return events
+            return history_of(snapshot, stream)
 
     def input(self, id: str, name: str) -> bytes:
         """Answer `Queries.input`."""

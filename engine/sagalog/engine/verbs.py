@@ -64,7 +64,8 @@ def create(
         payload: JSON of at most 1 MiB, given back as it was; a msgspec Struct or a dataclass is stored as JSON.
         id: drawn if left out (a ULID); a caller that may have to repeat the creation gives one. [REPEAT-2]
         queue, priority: where it waits, and before whom: smaller runs first, and of equal ones the older.
-        affinity, build: a hint that a claim may prefer; the build of the workers that alone may work on it. [BUILD-1]
+        affinity: a hint that a claim may prefer, such as the model that it needs. [ORDER-1]
+        build: the build of the workers that alone may work on it. [BUILD-1]
         key: a name within the queue that shares a limit, as `limit_queue(queue, per_key_slots=)` sets it. [LIMIT-1]
         run_at_ms: not due before this time, in milliseconds since 1970; left out, at once.
         retry: budgets and delays; left out, those of `Retry()`. The log records them all.
@@ -72,21 +73,20 @@ def create(
         compensations: planned undos, owed from the first lease for work on. [COMP-1]
         waive_compensation: why this task may fail without any undo. [COMP-2]
         tags: texts by name; `find` finds the task by them.
-        correlation_id, parent: a name that related tasks share; the id of the task that this one belongs to.
+        correlation_id: a name that related tasks share.
+        parent: the id of the task that this one belongs to.
         trace, tracestate: a W3C traceparent and the tracestate beside it, kept as they are given. [TRACE-1]
         data_key: the key of the subject whose data it holds; left out, the task's id. Nothing is encrypted yet. [KEY-1]
         uses: the units that each lease takes of named limits, at most four of these. [LIMIT-2]
         deadline_ms, start_by_ms: when the engine cancels it, and when if no worker has leased it by then. [DEADLINE-1]
-        after, on_failed: tasks that have to end before it is claimed, by id, 10,000 at most; what becomes of it if one
-            does not complete: "cancel" or "quarantine" ends it, "run" lets it run. [WAIT-5]
+        after: tasks that have to end before it is claimed, by id, 10,000 at most. [WAIT-5]
+        on_failed: what becomes of it if one does not complete: "cancel" or "quarantine" ends it, "run" lets it run.
         dedupe: a key that at most one task of its kind has: that one is the answer, `deduplicated`. [DEDUPE-1]
         cause: the event that led to this, as `task/<id>@<version>`.
-        actor: the caller on record, as in `user:ann`; left out, that of `sagalog.open`. [ACTOR-1]
 
     Raises:
         NotFound: there is no limit of a name in `uses`, or no task of an id in `after`.
-        AlreadyExists: a task of other content has this id. [REPEAT-6]
-        Conflict: the idempotency key is on record with other content. [REPEAT-6]
+        AlreadyExists, Conflict: the id, or the idempotency key, is on record with other content. [REPEAT-6]
     """
     drawn = executor.draw_id() if id is None else id
     named, blobs = arguments.taken_in(inputs)

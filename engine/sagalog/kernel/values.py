@@ -303,9 +303,11 @@ class Retry(Value, frozen=True):
 
 
 class Rate(Value, frozen=True, omit_defaults=True):
-    """A rate: so many units per period, and at most `burst` at once.
+    """A rate: so many units per period on average, and at most `burst` at once.
 
-    The units come back evenly over the period, one by one, and never by the end of a lease.
+    The units come back evenly over the period, one by one, and never by the end of a lease. The first period after a
+    pause may use almost `units + burst`: 119 of 60 a minute without a `burst`. For a quota that must not be exceeded,
+    give a small one. What the numbers may be is checked where the rate is set.
 
     units       how many units a period gives
     period_ms   how long a period is, in milliseconds
@@ -315,7 +317,7 @@ class Rate(Value, frozen=True, omit_defaults=True):
         import sagalog
 
         with sagalog.open("memory:") as engine:
-            engine.set_limit("provider", rate=sagalog.Rate(60, period_ms=60_000))
+            engine.set_limit("provider", rate=sagalog.Rate(60, period_ms=60_000, burst=1))
             engine.create("chat", uses={"provider": 1})
     """
 
@@ -398,7 +400,7 @@ class Breaker(Value, frozen=True):
     """A circuit breaker of a named limit or a queue: it lets nothing start while what it watches is down.
 
     It opens at so many failures of the surroundings in a row, and after a pause it lets one task through as a probe.
-    [BREAKER-1]
+    [BREAKER-1] What the numbers may be is checked where the breaker is set.
 
     failures       how many failures in a row open it
     pause_ms       how long it stays open, in milliseconds; twice as long after each probe that fails

@@ -108,7 +108,10 @@ def names(given: Iterable[str] | None, name: str) -> frozenset[str] | None:
 
 def listing(given: str | Iterable[str], name: str, maximum: int) -> tuple[str, ...]:
     """Check one name or several, and return each once, in the order given."""
-    found = [given] if isinstance(given, str) else listed(given, name, maximum, "use several calls")
+    is_one = isinstance(given, str)
+    if not is_one and not isinstance(given, Iterable):
+        raise InvalidValue(f"{name}: expected a text or a list of texts, found {shown(given)}", path=name)
+    found = [given] if is_one else listed(given, name, maximum, "use several calls")
     if not found:
         raise InvalidValue(f"{name}: expected 1 to {maximum} names, found none", path=name)
     return tuple(dict.fromkeys(check_name(one, name) for one in found))

@@ -6,9 +6,11 @@ must not know how a handler waits for them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
+from sagalog.engine import verbs
 from sagalog.engine.task import Task
 from sagalog.errors import InvalidValue
 from sagalog.kernel.values import State
@@ -16,12 +18,30 @@ from sagalog.outcomes import ChildFailed, StepMismatch
 from sagalog.validation.json_values import as_json, canonical
 from sagalog.validation.values import shown
 
+# The names of the arguments of a child; its actor and its cause are those of its parent's handler.
+_OF_CHILDREN: Final = {*inspect.signature(verbs.create).parameters, "on_parent_end"} - {
+    "executor",
+    "actor",
+    "cause",
+    "idempotency_key",
+}
+
 
 def payloads_of(given: object) -> list[Any]:
     """Return the payloads of the children to gather; raises InvalidValue where they are no list."""
     if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
         raise InvalidValue(f"payloads: expected a list, found {shown(given)}", path="payloads")
     return list(given)
+
+
+def require_arguments(call: str, given: Iterable[str]) -> None:
+    """Refuse an argument of the name that no creation of a child has, by the call that was made; raises TypeError."""
+    unknown = next((name for name in given if name not in _OF_CHILDREN), None)
+    if unknown is not None:
+        raise TypeError(
+            f"{call}() got an unexpected keyword argument {unknown!r}; a child takes what Engine.create does, but for "
+            "actor, cause and idempotency_key"
+        )
 
 
 def require_no_dedupe(arguments: Mapping[str, Any]) -> None:

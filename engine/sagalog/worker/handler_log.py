@@ -13,7 +13,7 @@ from typing import Final
 from sagalog.engine.lease import Lease
 from sagalog.engine.task import Task
 from sagalog.kernel.values import Failure
-from sagalog.outcomes import Interrupted, Outcome, Park
+from sagalog.outcomes import Interrupted, Outcome, Park, Transient
 from sagalog.sentences import worded
 
 _log: Final = logging.getLogger("sagalog.worker")
@@ -46,6 +46,19 @@ def ended(lease: Lease, error: BaseException | None, failure: Failure | None, un
             trace = None if has_said_all else (type(error), error, error.__traceback__)
             said = ("%s failed: %s: %s", what, failure.code, worded(failure).message)
             _log.warning(*said, exc_info=trace, extra={"failure_details": failure.details})
+        if undo is None and isinstance(error, Transient):
+            _warn_of_limit(lease, failure.limit)
+
+
+def _warn_of_limit(lease: Lease, limit: str | None) -> None:
+    """Warn that a failure strikes no breaker, since its task uses no limit of the name that it gives. [BREAKER-2]"""
+    if limit is not None and limit not in lease.task.uses:
+        _log.warning(
+            "the failure of %s strikes no breaker: the task does not use the limit %r; it uses %s",
+            _named(lease),
+            limit,
+            ", ".join(map(repr, lease.task.uses)) or "none",
+        )
 
 
 def settled(lease: Lease, verb: str, task: Task) -> str:

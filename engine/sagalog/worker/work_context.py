@@ -34,7 +34,14 @@ from sagalog.validation.values import check_milliseconds, check_name, type_name
 from sagalog.worker.adoption import adoptable
 from sagalog.worker.annotations import read_back
 from sagalog.worker.context import Context
-from sagalog.worker.gathering import child_name, payloads_of, require_no_dedupe, require_same, results_of
+from sagalog.worker.gathering import (
+    child_name,
+    payloads_of,
+    require_arguments,
+    require_no_dedupe,
+    require_same,
+    results_of,
+)
 from sagalog.worker.steps import Steps
 from sagalog.worker.stop_token import StopToken
 from sagalog.worker.verdicts import HELD_UP, Verdict, held_up, unstorable
@@ -403,6 +410,7 @@ class WorkContext(Context):
         arguments: Mapping[str, Any],
     ) -> list[Any]:
         """Return the results of the children of a wait, or park: the second half of `gather`."""
+        require_arguments("gather", arguments)
         require_no_dedupe(arguments)
         names = [child_name(wait.name, wait.number, place) for place in range(len(payloads))]
         if not self._waits.is_over(wait):
@@ -449,6 +457,7 @@ class WorkContext(Context):
             StepMismatch: the child exists with another kind, payload or parent.
         """
         self.go_on()
+        require_arguments("spawn", arguments)
         id = self._place_child(name)
         if {"id", "parent"} & set(arguments):
             raise InvalidValue("spawn: the id and the parent of a child are given by its parent and name", path="id")

@@ -67,7 +67,8 @@ class Worker:
     stats   the numbers of the present run, or of the last one
 
     Args:
-        queues, name: one name or several; its own, with a part that no other worker has.
+        queues: the queues that it serves, one name or several.
+        name: its own, to which it adds a part that no other worker has; left out, of host and process.
         concurrency: how many handlers run at a time.
         claim_ahead: how many more it holds, so that none waits for a commit; 0 leaves them to others.
         ttl_ms: how long a lease lasts without a renewal, in milliseconds; renewed at a third of it.
@@ -230,8 +231,9 @@ class Worker:
         Args:
             engine: the engine on the store that holds the tasks.
             until: when the run ends by itself; None: it does not. "idle": once there is nothing to do now. "drained":
-                once no live task is left in its queues that it has handlers for: none delayed, leased by others or
-                parked, be it for ever. It does not wait for other kinds; a warning names each.
+                once no live task is left in its queues that it has handlers for: none delayed, leased by others, parked
+                or held back by a pause, a limit or a breaker, be it for ever. It does not wait for tasks that are
+                pinned to another build, nor for other kinds; a warning names each of the kinds.
             handle_signals: listen to these three, as far as they are not ignored, where this is the main thread, and
                 give them back at the end. A child that a handler forks has the default ones.
 

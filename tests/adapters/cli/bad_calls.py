@@ -94,6 +94,8 @@ VALID: Final = {
     "--with": "exit_status",
     "--handlers": f"{__name__}:worker",
 }
+# What a command may be given in place of an argument that it cannot do without.
+INSTEAD: Final = {"KIND": frozenset[str](), "ID": frozenset({"--limit", "--queue", "--schedule"})}
 # What lets a command come to its end by itself, or have something to do.
 ENDING: Final = {
     "amend": ("--deadline", "+9h"),
@@ -114,7 +116,8 @@ def words(name: str, *changes: tuple[str, str], without: str = "", more: tuple[s
     arguments: list[str] = []
     for param in command_of(name).params:
         word = word_of(param)
-        if word == without or not (param.required or word in given or word == "KIND"):
+        is_needed = word in INSTEAD and INSTEAD[word].isdisjoint(given)
+        if word == without or not (param.required or word in given or is_needed):
             continue
         value = given.get(word, VALID.get(word, ""))
         if isinstance(param, click.Option):

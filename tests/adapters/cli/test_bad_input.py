@@ -141,6 +141,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--per-key-slots": SLOTS,
     "--returns-max": [*NUMBER, (2, "1000001")],
     "--run-at": TIME,
+    "--schedule": NAME,
     "--settles": NAME,
     "--since": [(2, "tomorrow"), (2, "0000-01-01T00:00:00Z"), (3, "0001-01-01T00:00:00Z"), (3, "9999999999999999")],
     "--start-by": TIME,
@@ -166,6 +167,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
 # Where a command takes under the same word what others do not.
 OF_ONE: Final[dict[Place, list[Wrong]]] = {
     Place("create", "--after"): NAME,
+    Place("history", "--limit"): NAME,
     Place("create", "--on-failed"): WORD,
     Place("create", "--dedupe"): [(3, ""), (3, CONTROL), (3, LONG), (3, BYTES)],
     Place("create", "--dedupe-scope"): WORD,

@@ -259,6 +259,48 @@ def test_a_history_is_a_timeline_that_a_person_can_read(tmp_path: Path) -> None:
     )
 
 
+def test_a_history_shows_units_by_their_limits_and_an_amended_policy(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with past(path) as engine:
+        engine.set_limit("provider", slots=3)
+        engine.limit_queue("default", slots=5, per_key_slots=2)
+        engine.create("k", id="t", uses={"provider": 2}, key="web")
+        engine.amend("t", retry=sagalog.Retry(attempts_max=7))
+        engine.acquire("t", owner="worker-1", ttl_ms=TTL_MS)
+
+    created, amended, held = call("history", "t", "--db", str(path)).lines[1:]
+
+    assert created.endswith(" key=web uses=provider=2")
+    assert ' policy={"attempts_max":7,' in amended
+    assert held.endswith(" uses=queue/default=1,provider=2,key/default/web=1")
+
+
+def test_limits_queues_and_schedules_have_histories_too(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with past(path) as engine:
+        engine.set_limit("provider", breaker=sagalog.Breaker(1))
+        engine.limit_queue("q", slots=1)
+        engine.set_schedule("nightly", "audit", every_ms=60_000)
+
+    for option, name, first in (
+        ("--limit", "provider", "limit_set"),
+        ("--queue", "q", "queue_limited"),
+        ("--schedule", "nightly", "schedule_set"),
+    ):
+        documents = call("history", option, name, "--json", "--db", str(path)).documents
+        assert [one["type"] for one in documents] == [first]
+        assert first in call("history", option, name, "--db", str(path)).out
+    assert call("history", "--limit", "nope", "--json", "--db", str(path)).status == 4
+
+
+@pytest.mark.parametrize("words", [[], ["t", "--limit", "provider"], ["--queue", "q", "--schedule", "s"]])
+def test_a_history_is_that_of_one_thing(db: str, words: list[str]) -> None:
+    told = call("history", *words, "--db", db)
+
+    assert told.status == 2
+    assert "give the ID of a task, or one of --limit, --queue and --schedule" in told.err
+
+
 def test_a_history_with_full_has_the_bodies_as_they_are_stored(db: str, path: Path) -> None:
     with past(path) as engine:
         bodies = [event.body for event in engine.history("waits")]
