@@ -604,6 +604,16 @@ def test_workers_that_are_all_busy_are_counted(engine: Engine) -> None:
 # --- the answer -----------------------------------------------------------------------------------------------------
 
 
+def test_the_place_of_a_task_knows_of_affinities_that_have_waited_too_long(engine: Engine, clock: ManualClock) -> None:
+    """[ORDER-2]"""
+    engine.set_queue("default", affinity_wait_ms=1_000)
+    create(engine, "first", priority=-1)
+    create(engine, "rare", affinity="qwen")
+    assert engine.explain("rare").notes[0].parameters["place"] == 2
+    clock.advance(1_000)
+    assert engine.explain("rare").notes[0].parameters["place"] == 1
+
+
 def test_the_reasons_are_in_their_documented_order(engine: Engine) -> None:
     engine.set_limit("gpu", slots=1)
     create(engine, "t", key="web", uses={"gpu": 1}, run_at_ms=START_MS + 1)

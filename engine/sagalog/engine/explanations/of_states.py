@@ -11,6 +11,7 @@ from typing import Final
 from sagalog.engine.explanation import Reason
 from sagalog.engine.explanations.subject import Subject
 from sagalog.kernel.deadlines import cancel_ms, passed_deadline
+from sagalog.kernel.state import QueueFold
 from sagalog.kernel.values import Parameters, Purpose, State
 from sagalog.store import Claim
 
@@ -56,7 +57,11 @@ def claimable(subject: Subject) -> Iterator[Reason]:
     paused = frozenset() if store is None else frozenset(store.paused_kinds)
     purpose: Purpose = "work" if subject.is_pending else "undo"
     build = task.build if subject.is_pending else None
-    claim = Claim((task.queue,), purpose, PLACES_MAX, excluded=paused, build=build)
+    # [ORDER-2] As the claim of a queue whose affinities wait too long.
+    settings = subject.settings(f"queue/{task.queue}") if subject.is_governed else None
+    wait_ms = settings.affinity_wait_ms if isinstance(settings, QueueFold) else None
+    due = () if wait_ms is None else ((task.queue, subject.now_ms - wait_ms),)
+    claim = Claim((task.queue,), purpose, PLACES_MAX, excluded=paused, build=build, affinity_due=due)
     first = [] if task.is_suspect else subject.snapshot.standing(claim)
     parameters: Parameters = {"queue": task.queue}
     if build is not None:
