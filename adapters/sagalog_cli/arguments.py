@@ -142,6 +142,9 @@ def breaker(_: click.Context, param: click.Parameter, given: str | None) -> Brea
         longest_ms = parse_duration(longest) if dots else max(Breaker().pause_max_ms, pause_ms)
     except ValueError as error:
         raise click.BadParameter(f"{given!r} is no breaker: {error}", param=param) from error
+    if longest_ms < pause_ms:
+        text = f"--breaker: the longest pause, {longest}, is shorter than the first one, {pause}; give at least {pause}"
+        raise InvalidValue(text, path="breaker.pause_max_ms")
     return Breaker(int(failures), pause_ms, longest_ms)
 
 

@@ -50,7 +50,7 @@ def list_schedules(session: Session) -> None:
 @click.argument("kind")
 @click.argument("payload", callback=arguments.payload, required=False)
 @click.option("--cron", metavar="FIELDS", help="Five fields, as in '0 2 * * *'; or @hourly, @daily ... @yearly.")
-@click.option("--every", "every_ms", metavar="TIME", callback=arguments.duration, help="An interval, as in 15m.")
+@click.option("--every", "every_ms", metavar="DURATION", callback=arguments.duration, help="An interval, as in 15m.")
 @click.option("--zone", help="The time zone of the fields, as in Europe/Berlin.  [default: UTC]")
 @click.option(
     "--missed",

@@ -13,7 +13,7 @@ import msgspec
 
 from sagalog.engine.pauses import pause_at, paused_keys_of
 from sagalog.engine.queries import BreakerStatus, LimitStatus, QueueStatus
-from sagalog.errors import Corrupt, InvalidValue
+from sagalog.errors import Corrupt, InvalidValue, NotFound
 from sagalog.kernel.accounts import Account, account_of_key, account_of_limit, account_of_queue
 from sagalog.kernel.state import LimitFold, QueueFold
 from sagalog.kernel.values import Breaker, BreakerPolicy
@@ -134,6 +134,16 @@ def account_named(limit: str | None, queue: str | None, key: str | None) -> str:
         return account_of_limit(check_name(limit, "limit"))
     where = check_name(_DEFAULT_QUEUE if queue is None else queue, "queue")
     return account_of_queue(where) if key is None else account_of_key(where, check_name(key, "key"))
+
+
+def require_limit(snapshot: Snapshot, name: str) -> None:
+    """Raise NotFound where there is no limit of this name; one that cannot be read is there."""
+    try:
+        fold: LimitFold | None = snapshot.fold(f"limit/{name}")
+    except Corrupt:
+        return
+    if fold is None or fold.is_removed:
+        raise NotFound(f"there is no limit {name!r}; set it first, or check its name", limit=name)
 
 
 def claimable_times(snapshot: Snapshot, claim: Claim, now_ms: int) -> Iterator[int | None]:

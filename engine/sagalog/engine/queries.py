@@ -393,6 +393,9 @@ class Queries(Protocol):
 
         Returns:
             At most 10,000 of them.
+
+        Raises:
+            NotFound: there is no limit of this name.
         """
         ...
 

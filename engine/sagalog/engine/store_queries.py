@@ -15,7 +15,14 @@ from sagalog.codec import Envelope, Recorded, read, recorded_stream
 from sagalog.engine.builds import absent_builds
 from sagalog.engine.explanation import Explanation
 from sagalog.engine.explanations import explained
-from sagalog.engine.open_claims import account_named, breakers_of, claimable_times, limits_of, queues_of
+from sagalog.engine.open_claims import (
+    account_named,
+    breakers_of,
+    claimable_times,
+    limits_of,
+    queues_of,
+    require_limit,
+)
 from sagalog.engine.pauses import paused_kinds_of
 from sagalog.engine.queries import Artifact, BreakerStatus, LimitStatus, Pause, QueueStatus, ScheduleStatus, WaitOutcome
 from sagalog.engine.schedule_status import next_times_of, schedules_of
@@ -240,6 +247,8 @@ class StoreQueries:
         """Answer `Queries.holders`."""
         account = account_named(limit, queue, key)
         with self._store.read() as snapshot:
+            if limit is not None:
+                require_limit(snapshot, limit)
             return snapshot.holders(account, bounds.BATCH_COMMANDS_MAX)
 
     def schedules(self) -> list[ScheduleStatus]:

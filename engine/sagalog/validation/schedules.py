@@ -133,7 +133,7 @@ def _one_of(given: T, path: str, allowed: tuple[str, ...]) -> T:
 def _require_fires(schedule: Schedule) -> None:
     if schedule.cron is None:
         if schedule.zone != recurrence.UTC_ZONE:
-            raise InvalidValue("zone: an interval needs none; give it with cron=", path="zone")
+            raise InvalidValue("zone: an interval has none; leave it out, or give cron=", path="zone")
         return
     try:
         recurrence.check(schedule)

@@ -111,7 +111,7 @@ def check_integer(value: object, name: str, minimum: int, maximum: int) -> int:
         InvalidValue: anything else.
     """
     if type(value) is not int or not minimum <= value <= maximum:
-        _refuse(name, f"an int from {minimum} to {maximum}", value)
+        _refuse(name, f"an int from {minimum} to {maximum}", value, minimum=minimum, maximum=maximum)
     return value
 
 
@@ -122,7 +122,7 @@ def check_milliseconds(value: object, name: str) -> int:
         InvalidValue: anything else, floats and datetimes too.
     """
     if type(value) is not int or not 0 <= value <= TIME_MS_MAX:
-        _refuse(name, f"whole milliseconds, an int from 0 to {TIME_MS_MAX}", value)
+        _refuse(name, f"whole milliseconds, an int from 0 to {TIME_MS_MAX}", value, minimum=0, maximum=TIME_MS_MAX)
     return value
 
 
@@ -182,11 +182,13 @@ def _is_allowed(value: object, characters_min: int, characters_max: int) -> Type
     return value.isprintable() if value.isascii() else _REFUSED.search(value) is None
 
 
-def _refuse(name: str, expected: str, value: object) -> NoReturn:
+def _refuse(name: str, expected: str, value: object, **bounds: int) -> NoReturn:
     kind = type_name(value)
     if type(value) is str:
         kind += f" of {len(value):,} characters"
-    raise InvalidValue(f"{name}: expected {expected}, found {shown(value)} ({kind})", path=name)
+    # With the value beside the bounds, an adapter can say the same in its own units.
+    found = {**bounds, "found": value} if bounds and type(value) is int else {}
+    raise InvalidValue(f"{name}: expected {expected}, found {shown(value)} ({kind})", path=name, **found)
 
 
 def type_name(value: object) -> str:

@@ -168,7 +168,15 @@ def test_a_period_is_shown_as_it_can_be_given(span_ms: int) -> None:
 def test_an_empty_listing_says_so(engine: sagalog.Engine, path: Path, group: str, said: str) -> None:
     answer = of(path, group, "ls")
     assert (answer.status, answer.out, answer.err) == (0, "", f"note: {said}\n")
-    assert call("limit", "holders", "gpu", "--db", str(path)).err == "note: no task has a unit of 'gpu'\n"
+
+
+def test_a_limit_that_no_task_holds_differs_from_one_that_there_is_not(engine: sagalog.Engine, path: Path) -> None:
+    engine.set_limit("gpu", slots=1)
+    held = call("limit", "holders", "gpu", "--db", str(path))
+    assert (held.status, held.err) == (0, "note: no task has a unit of 'gpu'\n")
+    missing = call("limit", "holders", "gpo", "--db", str(path))
+    assert (missing.status, missing.out) == (4, "")
+    assert "there is no limit 'gpo'" in missing.err
 
 
 def test_a_listing_names_what_cannot_be_read(engine: sagalog.Engine, path: Path) -> None:
