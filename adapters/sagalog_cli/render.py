@@ -33,7 +33,7 @@ from sagalog.ids import drawn_ms
 from sagalog_cli import gates, json_output
 from sagalog_cli.session import now_ms
 from sagalog_cli.tables import Cell, Table, plain, printable
-from sagalog_cli.times import distance, duration, instant
+from sagalog_cli.times import distance, duration, exact_duration, instant
 from sagalog_cli.tracebacks import clipped, lines_in, without
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def tasks(listed: Sequence[Task], now_ms: int) -> Table:
         )
         for task in listed
     ]
-    return Table(head, rows)
+    return Table(head, rows, names_last=False)
 
 
 def unreadable(ids: Sequence[str]) -> str:
@@ -237,18 +237,22 @@ def workers(listed: Sequence[WorkerInfo], now_ms: int) -> Table:
 
 def breakers(listed: Sequence[BreakerStatus], now_ms: int) -> Table:
     """Return a table with one row a breaker."""
-    head = ("BREAKER", "FAILURES", "PAUSE", "OPENED", "NOW")
-    rows = [
-        (
-            breaker_name(one),
-            f"{one.failures}/{one.breaker.failures}",
-            f"{duration(one.breaker.pause_ms)}..{duration(one.breaker.pause_max_ms)}",
-            "" if one.since_ms is None else f"{instant(one.since_ms)} ({one.trips} in a row)",
-            breaker_mode(one, now_ms),
-        )
-        for one in listed
-    ]
-    return Table(head, rows)
+    head = ("BREAKER", "NOW", "FAILURES", "PAUSE", "OPENED", "WHY")
+    return Table(head, [_breaker(one, now_ms) for one in listed])
+
+
+def _breaker(one: BreakerStatus, now_ms: int) -> Sequence[Cell | str]:
+    return (
+        breaker_name(one),
+        Cell(breaker_mode(one, now_ms), "" if one.mode == "closed" else "red", _short_mode(one, now_ms)),
+        # An open one counts nothing.
+        f"{one.failures if one.mode == 'closed' else '-'}/{one.breaker.failures}",
+        f"{exact_duration(one.breaker.pause_ms)}..{exact_duration(one.breaker.pause_max_ms)}",
+        Cell("")
+        if one.since_ms is None
+        else Cell(f"{instant(one.since_ms)} ({one.trips} in a row)", short=distance(one.since_ms, now_ms)),
+        "" if one.code is None else one.code + ("" if one.cause is None else f", by {one.cause}"),
+    )
 
 
 def breaker_name(one: BreakerStatus) -> str:
@@ -263,6 +267,12 @@ def breaker_mode(one: BreakerStatus, now_ms: int) -> str:
     if one.until_ms is not None:
         return f"open until {instant(one.until_ms)} ({distance(one.until_ms, now_ms)})"
     return "closed" if one.task is None else f"half open, with the probe {one.task}"
+
+
+def _short_mode(one: BreakerStatus, now_ms: int) -> str:
+    if one.until_ms is None or one.until_ms <= now_ms:
+        return breaker_mode(one, now_ms)
+    return f"open, probe {distance(one.until_ms, now_ms)}"
 
 
 def schedules(listed: Sequence[ScheduleStatus], now_ms: int) -> Table:

@@ -70,8 +70,9 @@ def set_limit(
     """
     given: dict[str, Any] = {"slots": slots, "rate": rate, "breaker": breaker}
     with session.open_for(actor, lambda stage: stage.set_limit(name, **given)) as engine:
+        before = next((one for one in engine.limits() if one.name == name), None)
         engine.set_limit(name, **given)
-        _answer(session, engine, name)
+        _answer(session, engine, name, had_breaker=before is not None and before.breaker is not None)
 
 
 @click.command("holders", cls=StoreCommand, short_help="List the tasks that have units of a limit.")
@@ -124,8 +125,10 @@ def resume(session: Session, limit: str, actor: str) -> None:
         _answer(session, engine, limit)
 
 
-def _answer(session: Session, engine: Engine, name: str) -> None:
+def _answer(session: Session, engine: Engine, name: str, had_breaker: bool = False) -> None:
     found = next(one for one in engine.limits() if one.name == name)
+    breaker = f", breaker {settings_tables.breaker(found.breaker)}" if found.breaker is not None else ""
     is_paused = ", paused" if found.paused else ""
-    text = f"{name} allows {settings_tables.allowed(found)}{settings_tables.free(found)}{is_paused}"
+    taken = "; its breaker is taken away" if had_breaker and found.breaker is None else ""
+    text = f"{name} allows {settings_tables.allowed(found)}{settings_tables.free(found)}{breaker}{is_paused}{taken}"
     session.answer(lambda: json_output.limit(found), lambda: show_line(text))

@@ -52,8 +52,9 @@ def test_a_limit_is_set_shown_and_removed(engine: sagalog.Engine, path: Path) ->
 
 def test_a_breaker_is_set_with_a_limit_or_alone_and_with_a_queue(engine: sagalog.Engine, path: Path) -> None:
     """[BREAKER-1] What is left out of it has its default, and a limit that is set without one has none."""
-    assert of(path, "limit", "set", "api", "--breaker", "3").out == "api allows any number\n"
-    assert of(path, "limit", "set", "gpu", "--slots", "1", "--breaker", "2/2h").out == "gpu allows 1 slot, 1 free\n"
+    assert of(path, "limit", "set", "api", "--breaker", "3").out == "api allows any number, breaker 3/1m..1h\n"
+    told = of(path, "limit", "set", "gpu", "--slots", "1", "--breaker", "2/2h").out
+    assert told == "gpu allows 1 slot, 1 free, breaker 2/2h..2h\n"
     told = of(path, "queue", "limit", "chats", "--breaker", "5/30s..10m").out
     assert told == "queue chats: breaker 5/30s..10m\n"
     assert [one.breaker for one in engine.breakers()] == [
@@ -66,8 +67,11 @@ def test_a_breaker_is_set_with_a_limit_or_alone_and_with_a_queue(engine: sagalog
         ["api", "any", "number", "0", "-", "0", "3/1m..1h", "-"],
         ["gpu", "1", "slot", "0", "1", "0", "2/2h..2h", "-"],
     ]
-    of(path, "limit", "set", "gpu", "--slots", "1")
+    told = of(path, "limit", "set", "gpu", "--slots", "1").out
+    assert told == "gpu allows 1 slot, 1 free; its breaker is taken away\n"
     assert [one.limit for one in engine.breakers()] == ["api", None]
+    told = of(path, "queue", "limit", "chats", "--slots", "2").out
+    assert told == "queue chats: 2 slots; taken away: breaker 5/30s..10m\n"
 
 
 def test_the_documents_of_a_limit_hold_every_field(engine: sagalog.Engine, path: Path) -> None:
@@ -119,17 +123,22 @@ def test_the_order_of_a_queue_is_set_beside_its_limits(engine: sagalog.Engine, p
     """[ORDER-2]"""
     engine.limit_queue("prompts", slots=1)
     told = of(path, "queue", "set", "prompts", "--affinity-wait", "60s").out
-    assert told == "queue prompts: 1 slots, affinities wait 1m\n"
+    assert told == "queue prompts: 1 slot, affinities wait 1m\n"
     assert engine.queues()[0].affinity_wait_ms == 60_000
     assert of(path, "queue", "ls").out.splitlines()[1].split()[-2:] == ["1m", "-"]
-    assert of(path, "queue", "set", "prompts").out == "queue prompts: 1 slots\n"
+    assert of(path, "queue", "set", "prompts").status == 2
+    assert of(path, "queue", "set", "prompts", "--affinity-wait", "1s", "--no-affinity-wait").status == 2
+    assert engine.queues()[0].affinity_wait_ms == 60_000
+    told = of(path, "queue", "set", "prompts", "--no-affinity-wait").out
+    assert told == "queue prompts: 1 slot; taken away: affinities wait 1m\n"
+    assert engine.queues()[0].affinity_wait_ms is None
 
 
 def test_the_limits_of_a_queue_are_set_as_a_whole(engine: sagalog.Engine, path: Path) -> None:
     """[LIMIT-1]"""
     words = ("--slots", "3", "--rate", "5/90s", "--per-key-slots", "1", "--per-key-rate", "1/1m30s:2")
     said = of(path, "queue", "limit", "agents", *words).out
-    assert said == "queue agents: 3 slots, rate 5/90s, per key 1 slots, per key rate 1/90s:2\n"
+    assert said == "queue agents: 3 slots, rate 5/90s, per key 1 slot, per key rate 1/90s:2\n"
     _, row = of(path, "queue", "ls").out.splitlines()
     assert row.split() == ["agents", "3", "5/90s", "1", "1/90s:2", "0", "3", "-", "-", "-"]
     [document] = of(path, "queue", "limit", "agents", "--slots", "1", "--json").documents
@@ -138,7 +147,7 @@ def test_the_limits_of_a_queue_are_set_as_a_whole(engine: sagalog.Engine, path: 
     assert of(path, "queue", "limit", "agents").status == 2
     assert of(path, "queue", "limit", "agents", "--slots", "1", "--unlimited").status == 2
     assert engine.queues()[0].slots == 1
-    assert of(path, "queue", "limit", "agents", "--unlimited").out == "queue agents: no limit\n"
+    assert of(path, "queue", "limit", "agents", "--unlimited").out == "queue agents: no limit; taken away: 1 slot\n"
     assert engine.queues()[0].slots is None
 
 
