@@ -30,7 +30,7 @@ from sagalog import (
     WorkerInfo,
 )
 from sagalog.ids import drawn_ms
-from sagalog_cli import gates, json_output
+from sagalog_cli import gates, json_output, settings_tables
 from sagalog_cli.session import now_ms
 from sagalog_cli.tables import Cell, Table, plain, printable
 from sagalog_cli.times import distance, duration, exact_duration, instant
@@ -286,12 +286,22 @@ def schedules(listed: Sequence[ScheduleStatus], now_ms: int) -> Table:
             _times(one),
             "" if one.code == "unreadable" else one.missed,
             "" if one.code == "unreadable" else one.overlap,
-            "" if one.last_ms is None else instant(one.last_ms),
-            fires(one, now_ms),
+            "" if one.last_ms is None else Cell(instant(one.last_ms), short=distance(one.last_ms, now_ms)),
+            _next(one, now_ms),
         )
         for one in listed
     ]
     return Table(head, rows)
+
+
+def _next(one: ScheduleStatus, now_ms: int) -> Cell:
+    """Return when a schedule fires next; or that it does not: since when it is paused, by whom and why."""
+    if one.code is None and one.pause is not None and one.pause.at_ms is not None:
+        since = settings_tables.paused(one.pause, now_ms)
+        return since._replace(text=f"paused {since.text}", short=f"paused {since.short}")
+    is_due = one.code is None and not one.paused and one.next_ms is not None
+    short = distance(one.next_ms, now_ms) if is_due and one.next_ms is not None else ""
+    return Cell(fires(one, now_ms), "" if is_due else "yellow", short)
 
 
 def _times(one: ScheduleStatus) -> str:
@@ -406,7 +416,7 @@ def _size(count: int) -> Cell:
         if size < 1024:
             break
         size, unit = size / 1024, larger
-    return Cell(str(count), short=f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}")
+    return Cell(f"{count}B", short=f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}")
 
 
 def _unrecorded(step: UnrecordedStep) -> str:

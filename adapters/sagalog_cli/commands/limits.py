@@ -13,6 +13,7 @@ import click
 from sagalog import Breaker, Engine, Rate
 from sagalog_cli import arguments, json_output, settings_tables
 from sagalog_cli.lazy_group import LazyGroup, Place
+from sagalog_cli.paused import note_if_before
 from sagalog_cli.session import Session, StoreCommand, actor_option, now_ms, options, pass_session
 from sagalog_cli.tables import Table, show_line, show_table
 
@@ -110,8 +111,10 @@ def remove(session: Session, name: str, actor: str) -> None:
 def pause(session: Session, limit: str, reason: str | None, actor: str) -> None:
     """Let no task that uses a limit start until `resume`; those that run go on."""
     with session.open(actor=actor) as engine:
+        before = next((one.pause for one in engine.limits() if one.name == limit), None)
         engine.pause(limit=limit, reason=reason)
         _answer(session, engine, limit)
+    note_if_before(session, f"the limit {limit!r}", before)
 
 
 @click.command("resume", cls=StoreCommand, short_help="Let tasks under a limit start again.")

@@ -200,7 +200,7 @@ def stats(session: Session, queue: str | None) -> None:
     def show_counts() -> None:
         show_line(
             f"store {said['store_id']}, newest writer sagalog {said['writer']}: "
-            f"{said['tasks']:,} tasks, {said['events']:,} events"
+            f"{_many(said['tasks'], 'task')}, {_many(said['events'], 'event')}"
         )
         if said["queues"]:
             show_line("")
@@ -218,3 +218,7 @@ def stats(session: Session, queue: str | None) -> None:
     session.answer(lambda: said, show_counts)
     for error in health.errors:
         session.note("unhealthy", error)
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -13,6 +13,7 @@ import click
 from sagalog import Engine
 from sagalog_cli import arguments, json_output, render, task_options
 from sagalog_cli.lazy_group import LazyGroup, Place
+from sagalog_cli.paused import note_if_before
 from sagalog_cli.session import Session, StoreCommand, actor_option, now_ms, options, pass_session
 from sagalog_cli.tables import Table, show_line, show_table
 from sagalog_cli.times import distance, instant
@@ -122,8 +123,10 @@ def next_times(session: Session, name: str, count: int) -> None:
 def pause(session: Session, schedule: str, reason: str | None, actor: str) -> None:
     """Let a schedule create no task until `resume`; no time of the pause fires after it."""
     with session.open(actor=actor) as engine:
+        before = next((one.pause for one in engine.schedules() if one.name == schedule), None)
         engine.pause(schedule=schedule, reason=reason)
         _answer(session, engine, schedule)
+    note_if_before(session, f"the schedule {schedule!r}", before)
 
 
 @click.command("resume", cls=StoreCommand, short_help="Let a schedule go on.")

@@ -12,6 +12,7 @@ import click
 
 from sagalog import Engine, QueueStatus
 from sagalog_cli import arguments, json_output, settings_tables
+from sagalog_cli.paused import note_if_before
 from sagalog_cli.session import Session, StoreCommand, actor_option, now_ms, pass_session
 from sagalog_cli.tables import show_line, show_table
 from sagalog_cli.times import exact_duration
@@ -99,8 +100,12 @@ def set_queue(session: Session, queue: str, affinity_wait_ms: int | None, unboun
 def pause(session: Session, queue: str, reason: str | None, key: str | None, actor: str) -> None:
     """Let no task of a queue, or of one key in it, start until `resume`; those that run go on."""
     with session.open(actor=actor) as engine:
+        status = _status(engine, queue)
+        before = status.pause if key is None else status.paused_keys.get(key)
         engine.pause(queue=queue, key=key, reason=reason)
         _answer(session, engine, queue)
+    what = f"the queue {queue!r}" if key is None else f"the key {key!r} of the queue {queue!r}"
+    note_if_before(session, what, before)
 
 
 @click.command("resume", cls=StoreCommand, short_help="Let tasks of a queue start again.")

@@ -94,7 +94,8 @@ def test_a_pause_says_who_when_and_why(engine: sagalog.Engine, path: Path, words
     """[PAUSE-1]"""
     group, _, what = words
     engine.set_limit("gpu", slots=1)
-    assert "paused" in of(path, *words, "the disk is full").out
+    first = of(path, *words, "the disk is full")
+    assert ("paused" in first.out, first.err) == (True, "")
     assert of(path, *words).status == 0
     row = of(path, group, "ls").out.splitlines()[1]
     assert row.startswith(name)
@@ -103,6 +104,31 @@ def test_a_pause_says_who_when_and_why(engine: sagalog.Engine, path: Path, words
     assert (document["pause"]["actor"], document["pause"]["reason"]) == ("user:ann", "the disk is full")
     assert "paused" not in of(path, group, "resume", what).out.replace("is not paused", "")
     assert [one for one in of(path, group, "ls", "--json").documents if one["pause"]] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("limit pause gpu", "the limit 'gpu'"),
+        ("queue pause agents", "the queue 'agents'"),
+        ("queue pause agents --key web", "the key 'web' of the queue 'agents'"),
+        ("kind pause build", "the kind 'build'"),
+        ("schedule pause nightly", "the schedule 'nightly'"),
+    ],
+)
+def test_a_second_pause_says_that_the_first_one_holds(
+    engine: sagalog.Engine, path: Path, words: str, what: str
+) -> None:
+    """[PAUSE-1]"""
+    engine.set_limit("gpu", slots=1)
+    engine.set_schedule("nightly", "build", cron="@daily")
+    engine.create("build", id="t", queue="agents")
+    group, verb, name, *more = words.split()
+    assert of(path, group, verb, name, "the disk is full", *more).err == ""
+    again = of(path, group, verb, name, "another reason", *more)
+    assert again.status == 0
+    assert again.err.startswith(f"note: {what} was paused already, since 20")
+    assert again.err.endswith(" by user:ann: the disk is full; resume it first to give another reason\n")
 
 
 def test_a_key_is_paused_within_its_queue(engine: sagalog.Engine, path: Path) -> None:

@@ -61,7 +61,8 @@ def test_a_listing_shows_when_each_fires_or_why_it_does_not(engine: sagalog.Engi
     assert rows[0].startswith("nightly  backup  default  @daily UTC")
     assert rows[0].split("  ")[-1].strip().startswith("20")
     assert "every 15m00s" in rows[1]
-    assert rows[1].endswith("paused")
+    assert "  paused 20" in rows[1]
+    assert rows[1].endswith(" by user:ann: the disk is full")
     assert " (in " in of(path, "resume", "often").out
     assert [one["name"] for one in of(path, "ls", "--json").documents] == ["nightly", "often"]
 
