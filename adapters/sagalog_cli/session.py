@@ -211,6 +211,14 @@ class StoreCommand(click.Command):
         super().__init__(*arguments, **settings)
         self.params += options()
 
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Parse its words; an error of the parser names this command too, whose `--help` says how."""
+        try:
+            return super().parse_args(context, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or context
+            raise
+
     def invoke(self, context: click.Context) -> Any:
         """Run it; what the engine refuses of an argument names the option that gave it."""
         try:

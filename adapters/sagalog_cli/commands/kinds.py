@@ -12,6 +12,7 @@ import click
 from sagalog import Engine
 from sagalog_cli import json_output, settings_tables
 from sagalog_cli.lazy_group import LazyGroup, Place
+from sagalog_cli.no_task import note_if_unused
 from sagalog_cli.paused import note_if_before
 from sagalog_cli.session import Session, StoreCommand, actor_option, now_ms, options, pass_session
 from sagalog_cli.tables import show_line, show_table
@@ -55,6 +56,7 @@ def pause(session: Session, kind: str, reason: str | None, actor: str) -> None:
         before = engine.paused_kinds().get(kind)
         engine.pause(kind=kind, reason=reason)
         _answer(session, engine, kind)
+        note_if_unused(session, engine, kind=kind)
     note_if_before(session, f"the kind {kind!r}", before)
 
 

@@ -105,14 +105,28 @@ def remove(session: Session, name: str, actor: str) -> None:
 @click.argument("count", type=click.IntRange(1, 1_000), default=10)
 @pass_session
 def next_times(session: Session, name: str, count: int) -> None:
-    """Show the next COUNT times of the schedule NAME in UTC, 10 if you leave it out, as if it were not paused."""
+    """Show the next COUNT times of the schedule NAME, 10 if you leave it out, as if it were not paused.
+
+    They are in UTC; beside them are those in its own time zone.
+    """
     with session.open() as engine:
         times = engine.next_times(name, count)
-    rows = [(instant(time_ms), distance(time_ms, now_ms())) for time_ms in times]
+        zone = next((one.zone for one in engine.schedules() if one.name == name), "UTC")
+    rows = [(instant(time_ms), distance(time_ms, now_ms()), _local(time_ms, zone)) for time_ms in times]
     session.answer_each(
-        lambda: [{"name": name, "nominal_ms": time_ms} for time_ms in times],
-        lambda: show_table(Table(("TIME", "FROM_NOW"), rows)),
+        lambda: [{"name": name, "nominal_ms": time_ms, "zone": zone} for time_ms in times],
+        lambda: show_table(Table(("TIME", "FROM_NOW", "IN_ZONE"), rows)),
     )
+
+
+def _local(time_ms: int, zone: str) -> str:
+    """Return a time as clocks in a zone show it."""
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    if zone == "UTC":
+        return ""
+    return f"{datetime.fromtimestamp(time_ms / 1_000, ZoneInfo(zone)).isoformat(timespec='seconds')} {zone}"
 
 
 @click.command("pause", cls=StoreCommand, short_help="Let a schedule create no task.")

@@ -12,6 +12,7 @@ import click
 
 from sagalog import Engine, QueueStatus
 from sagalog_cli import arguments, json_output, settings_tables
+from sagalog_cli.no_task import note_if_unused
 from sagalog_cli.paused import note_if_before
 from sagalog_cli.session import Session, StoreCommand, actor_option, now_ms, pass_session
 from sagalog_cli.tables import show_line, show_table
@@ -63,6 +64,7 @@ def limit(session: Session, /, queue: str, unlimited: bool, actor: str, **given:
         before = _status(engine, queue)
         engine.limit_queue(queue, **limits)
         _answer(session, engine, queue, before)
+        note_if_unused(session, engine, queue=queue)
 
 
 @click.command("set", cls=StoreCommand, short_help="Set in which order a queue is claimed.")
@@ -89,6 +91,7 @@ def set_queue(session: Session, queue: str, affinity_wait_ms: int | None, unboun
         before = _status(engine, queue)
         engine.set_queue(queue, affinity_wait_ms=affinity_wait_ms)
         _answer(session, engine, queue, before)
+        note_if_unused(session, engine, queue=queue)
 
 
 @click.command("pause", cls=StoreCommand, short_help="Let no task of a queue start.")
@@ -104,6 +107,7 @@ def pause(session: Session, queue: str, reason: str | None, key: str | None, act
         before = status.pause if key is None else status.paused_keys.get(key)
         engine.pause(queue=queue, key=key, reason=reason)
         _answer(session, engine, queue)
+        note_if_unused(session, engine, queue=queue)
     what = f"the queue {queue!r}" if key is None else f"the key {key!r} of the queue {queue!r}"
     note_if_before(session, what, before)
 

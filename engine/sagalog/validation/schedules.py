@@ -140,6 +140,8 @@ def _require_fires(schedule: Schedule) -> None:
         fires = recurrence.first_after(schedule, 0, _SOME_TIME_MS) is not None
     except recurrence.UnknownZone as error:
         raise unknown_zone(schedule.zone) from error
+    except recurrence.InvalidDay:
+        fires = False
     except recurrence.InvalidCron as error:
         raise InvalidValue(f"cron: {schedule.cron!r} is no expression: {error}", path="cron") from error
     if not fires:

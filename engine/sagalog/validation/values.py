@@ -185,6 +185,9 @@ def _is_allowed(value: object, characters_min: int, characters_max: int) -> Type
 def _refuse(name: str, expected: str, value: object, **bounds: int) -> NoReturn:
     kind = type_name(value)
     if type(value) is str:
+        if not value:
+            # What a name may hold is of no help where it holds nothing.
+            expected = expected.replace(_ALLOWED, "characters")
         kind += f" of {len(value):,} characters"
     # With the value beside the bounds, an adapter can say the same in its own units.
     found = {**bounds, "found": value} if bounds and type(value) is int else {}

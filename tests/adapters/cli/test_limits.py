@@ -94,6 +94,7 @@ def test_a_pause_says_who_when_and_why(engine: sagalog.Engine, path: Path, words
     """[PAUSE-1]"""
     group, _, what = words
     engine.set_limit("gpu", slots=1)
+    engine.create("build", id="t", queue="agents")
     first = of(path, *words, "the disk is full")
     assert ("paused" in first.out, first.err) == (True, "")
     assert of(path, *words).status == 0
@@ -129,6 +130,27 @@ def test_a_second_pause_says_that_the_first_one_holds(
     assert again.status == 0
     assert again.err.startswith(f"note: {what} was paused already, since 20")
     assert again.err.endswith(" by user:ann: the disk is full; resume it first to give another reason\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("queue pause typo", "queue 'typo'"),
+        ("queue limit typo --slots 1", "queue 'typo'"),
+        ("queue set typo --affinity-wait 1s", "queue 'typo'"),
+        ("kind pause typo", "kind 'typo'"),
+    ],
+)
+def test_what_is_set_where_there_is_no_task_leaves_a_note(
+    engine: sagalog.Engine, path: Path, words: str, what: str
+) -> None:
+    """It holds all the same: operators may set it before the first task."""
+    unused = of(path, *words.split())
+    assert (unused.status, unused.err) == (0, f"note: no task of {what} is here yet, and no worker works on it\n")
+    assert unused.out
+    engine.create("typo", id="t", queue="typo")
+    again = of(path, *words.split()).err
+    assert "no task of" not in again
 
 
 def test_a_key_is_paused_within_its_queue(engine: sagalog.Engine, path: Path) -> None:

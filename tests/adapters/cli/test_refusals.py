@@ -78,6 +78,52 @@ def test_lines_of_standard_input_keep_the_names_of_the_library(db: str) -> None:
     assert answer.err.startswith("error: line 1: uses['provider']: expected an int from 1")
 
 
+# (status, words, what the refusal says)
+IN_FEW_WORDS = [
+    (
+        2,
+        "worker run --handlers json:x --concurrency x",
+        "Invalid value for '--concurrency': 'x' is not a valid integer.",
+    ),
+    (2, "schedule next n abc", "Invalid value for '[COUNT]': 'abc' is not a valid integer."),
+    (3, "create k --queue=", "--queue: expected text of 1 to 200 characters, found '' (0 characters)"),
+    (2, "create k --retry spent=foo", "Invalid value for '--retry': spent: expected fail or quarantine, found 'foo'"),
+    (2, "create k --retry attempts_max=x", "Invalid value for '--retry': attempts_max: expected a whole number, or"),
+    (2, "create k --retry a=1", "Invalid value for '--retry': there is no 'a'; the names are attempts_max, "),
+    (2, "create k --use x=y", "Invalid value for '--use': 'y' is not a valid integer. To name a limit with = in"),
+    (2, "create k --use x --use x=2", "Invalid value for '--use': 'x' is given twice"),
+    (2, "list --newest --oldest", "--newest and --oldest contradict one another"),
+    (2, "list --limit 3 --all", "--all lists all, however many there are: leave out --limit"),
+]
+
+
+@pytest.mark.parametrize(("status", "words", "said"), IN_FEW_WORDS)
+def test_a_refusal_says_what_is_expected_in_few_words(db: str, status: int, words: str, said: str) -> None:
+    error, _ = refusal(db, status, *words.split())
+    assert error.startswith(said)
+
+
+def test_an_option_without_its_value_names_the_help_of_its_command(db: str) -> None:
+    answer = call("limit", "set", "gpu", "--slots")
+    assert answer.status == 2
+    assert answer.err.endswith("hint: sagalog limit set --help says how\n") or "main limit set --help" in answer.err
+
+
+def test_a_limit_whose_name_has_a_sign_of_equality_is_used_with_its_units(db: str) -> None:
+    assert call("limit", "set", "x=y", "--slots", "3", "--db", db).status == 0
+    [task] = call("create", "k", "--use", "x=y=2", "--json", "--db", db).documents
+    assert task["uses"] == {"x=y": 2}
+
+
+def test_a_refused_creation_names_no_id_that_was_drawn_for_it(db: str) -> None:
+    """One that the caller has chosen it names."""
+    for words in (["--use", "gpu"], ["--after", "none"], ["--use", "provider=2"]):
+        error, _ = refusal(db, 3 if "provider=2" in words else 4, "create", "k", *words)
+        assert "01" not in error
+        error, _ = refusal(db, 3 if "provider=2" in words else 4, "create", "k", *words, "--id", "mine")
+        assert "task 'mine' " in error
+
+
 @pytest.mark.parametrize(
     ("words", "listing"),
     [
