@@ -8,10 +8,11 @@ stay those of the library, because programs read them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import click
+from click.core import ParameterSource
 
 from sagalog import InvalidValue, OverBound, SagalogError
 from sagalog_cli.times import exact_duration, instant
@@ -19,7 +20,7 @@ from sagalog_cli.times import exact_duration, instant
 # `rate.period_ms`, `uses['gpu']`, `slots, rate`: the names before the first colon of a refusal.
 _HEAD: Final = re.compile(r"([a-z_]+)([^:,\s]*)((?:, [a-z_]+)*)(: | )")
 # A name in the middle of a sentence: marked as one, or no plain word.
-_NAMED: Final = re.compile(r"\b([a-z_]+)=|`([a-z_]+)`|\b([a-z]+(?:_[a-z]+)+)\b")
+_NAMED: Final = re.compile(r"(?<!['\"])(?:\b([a-z_]+)=|`([a-z_]+)`|\b([a-z]+(?:_[a-z]+)+)\b)")
 # Words of Python about a text.
 _STR: Final = re.compile(r"\ba str of|\(str of (?=[0-9])")
 # Milliseconds since 1970 have more digits than any other number in a refusal of a time.
@@ -33,27 +34,32 @@ _PARTS: Final[Mapping[str, str]] = {
     ".pause_ms": " (pause)",
     ".pause_max_ms": " (longest pause)",
 }
+_GIVEN: Final = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 _LENGTHS: Final = ("DURATION", "/")
 # A longest time that is no bound in practice is not worth telling.
 _PRACTICAL_MS: Final = 10 * 366 * 86_400_000
 
 
-def in_options(error: InvalidValue | OverBound, params: Sequence[click.Parameter]) -> SagalogError:
-    """Return a refusal of the engine with the names and units of the command that has these parameters.
+def in_options(error: InvalidValue | OverBound, context: click.Context) -> SagalogError:
+    """Return a refusal of the engine with the names and units of the command of a context.
 
-    One of a line of standard input, or of nothing that the command takes, stays as it is.
+    One of a line of standard input, of nothing that the command takes, or of a number that was not given to it, as by
+    the module of a worker, stays as it is.
     """
     head = _HEAD.match(error.message)
     if head is None or "line" in error.fields:
         return error
-    known = {str(param.name): param for param in params}
+    known = {str(param.name): param for param in context.command.params}
     root, inner, others, mark = (str(one) for one in head.groups())
     spelled = f"{root}{inner}".replace(".", "_")
     if spelled in known:
         # One argument of the library that several options make, as `dedupe.period_ms` is.
         root, inner = spelled, ""
     param = known.get(root)
-    if param is None or (mark == " " and "_" not in root and not inner):
+    if param is None or ("found" in error.fields and context.get_parameter_source(root) not in _GIVEN):
+        return error
+    if mark == " " and "_" not in root and not inner:
+        # A sentence that begins with a plain word.
         return error
     more: list[str] = others.split(", ")[1:]
     names = [_word(known[name]) if name in known else name for name in more]

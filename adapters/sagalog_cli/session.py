@@ -224,7 +224,7 @@ class StoreCommand(click.Command):
         try:
             return super().invoke(context)
         except (InvalidValue, OverBound) as error:
-            raise in_options(error, self.params) from error
+            raise in_options(error, context) from error
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)

@@ -78,6 +78,11 @@ def show_line(text: str) -> None:
     click.echo(printable(text))
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words, as in `1 task` and `1,204 tasks`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def _filled(table: Table) -> Table:
     """Return a table without the columns that are empty in every row."""
     kept = [

@@ -14,7 +14,7 @@ from sagalog import Corrupt, Engine, NotFound, Recorded, State
 from sagalog_cli import arguments, json_output, render
 from sagalog_cli.prefixes import whole_id
 from sagalog_cli.session import LIMIT, Session, StoreCommand, now_ms, pass_session
-from sagalog_cli.tables import show_line, show_table
+from sagalog_cli.tables import counted, show_line, show_table
 from sagalog_cli.timeline import timeline
 
 LISTED: Final = 50
@@ -207,7 +207,7 @@ def stats(session: Session, queue: str | None) -> None:
     def show_counts() -> None:
         show_line(
             f"store {said['store_id']}, newest writer sagalog {said['writer']}: "
-            f"{_many(said['tasks'], 'task')}, {_many(said['events'], 'event')}"
+            f"{counted(said['tasks'], 'task')}, {counted(said['events'], 'event')}"
         )
         if said["queues"]:
             show_line("")
@@ -225,7 +225,3 @@ def stats(session: Session, queue: str | None) -> None:
     session.answer(lambda: said, show_counts)
     for error in health.errors:
         session.note("unhealthy", error)
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
