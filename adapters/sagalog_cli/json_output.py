@@ -7,7 +7,7 @@ units are those of the engine (`expires_ms`); a later version adds fields and ta
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -79,9 +79,9 @@ def task(of: Task) -> dict[str, Any]:
     return shape
 
 
-def listed(of: Task, now_ms: int) -> dict[str, Any]:
+def listed(of: Task, now_ms: int, held_back: Sequence[Reason]) -> dict[str, Any]:
     """Return every field of `Task`, and `waits_for`: why no worker works on it; null: it is leased, or ended."""
-    return {**task(of), "waits_for": gates.waits_for(of, now_ms)}
+    return {**task(of), "waits_for": gates.waits_for(of, now_ms, held_back)}
 
 
 def recorded(of: Recorded, full: bool) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def queue_status(of: QueueStatus) -> dict[str, Any]:
 
 
 def holder(task: str, units: int) -> dict[str, Any]:
-    """Return one line of `limit holders`."""
+    """Return one line of `limit holders` and `queue holders`."""
     return {"task": task, "units": units}
 
 

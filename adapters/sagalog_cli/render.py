@@ -20,6 +20,7 @@ from sagalog import (
     LeaseRecord,
     Maintained,
     PinnedTasks,
+    Reason,
     SagalogError,
     ScheduleStatus,
     Task,
@@ -110,7 +111,7 @@ def state(of: str) -> Cell:
     return Cell(str(of), _COLOURS.get(of, ""))
 
 
-def tasks(listed: Sequence[Task], now_ms: int) -> Table:
+def tasks(listed: Sequence[Task], now_ms: int, held_back: Mapping[str, Sequence[Reason]]) -> Table:
     """Return a table with one row a task: what it is, who holds it, or else what it waits for."""
     head = ("ID", "STATE", "KIND", "QUEUE", "UPDATED", "OWNER", "WAITS_FOR")
     rows = [
@@ -121,7 +122,7 @@ def tasks(listed: Sequence[Task], now_ms: int) -> Table:
             task.queue,
             _ago(task.updated_ms, now_ms),
             task.lease.owner if task.lease else "",
-            gates.cell(task, now_ms),
+            gates.cell(task, now_ms, held_back.get(task.id, ())),
         )
         for task in listed
     ]
@@ -353,6 +354,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("priority", str(task.priority)),
         ("affinity", task.affinity),
         ("key", task.key),
+        ("uses", " ".join(f"{name}={units}" for name, units in task.uses.items()) or None),
         ("build", task.build),
         ("parent", task.parent),
         ("predecessor", task.predecessor),

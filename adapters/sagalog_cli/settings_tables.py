@@ -25,6 +25,11 @@ def _limit(one: LimitStatus, now_ms: int) -> Sequence[Cell | str]:
     return (one.name, allowed(one), *counts, _breaker(one), paused(one.pause, now_ms))
 
 
+def holders(listed: Sequence[tuple[str, int]]) -> Table:
+    """Return a table with one row a task that has units of a limit."""
+    return Table(("ID", "UNITS"), [(id, str(units)) for id, units in listed])
+
+
 def allowed(one: LimitStatus) -> str:
     """Return what a limit allows: `4 slots`, or a rate."""
     if one.slots is None:

@@ -66,9 +66,9 @@ NEWEST: Final = (
 
 _TASKS: Final = (
     "SELECT s.number, s.id, (SELECT max(version) FROM events WHERE stream = s.number), t.format, t.version, t.fold, "
-    "t.queue, t.kind, t.priority, t.affinity, t.parent, t.correlation_id, t.cancel_ms, t.build, t.follows, t.state, "
-    "t.owed, t.run_at_ms, t.undo_ms, t.overdue_ms, t.updated_ms, t.check_ms, t.gate, t.wait, t.held, t.holds, "
-    "t.affinity_ms, t.expires_ms, t.renewed_ms "
+    "t.queue, t.kind, t.priority, t.affinity, t.parent, t.correlation_id, t.cancel_ms, t.build, t.follows, "
+    "t.affinity_ms, t.state, t.owed, t.run_at_ms, t.undo_ms, t.overdue_ms, t.updated_ms, t.check_ms, t.gate, t.wait, "
+    "t.held, t.holds, t.expires_ms, t.renewed_ms "
     "FROM streams s LEFT JOIN tasks t ON t.stream = s.number "
 )
 TASK_BY_ID: Final = _TASKS + "WHERE s.category = 'task' AND s.id = ?"
@@ -80,21 +80,28 @@ FOLD_BY_NAME: Final = (
 )
 REPLACE_FOLD: Final = "INSERT OR REPLACE INTO folds(stream, format, version, fold) VALUES (?, ?, ?, ?)"
 
-# The place in a row where the columns that move with the state begin, and where those that a heartbeat changes.
-_MOVING: Final = Row._fields.index("state")
+# The places in a row where the columns begin that move with the state: first one that nearly no task has, then the
+# state; and where those begin that a heartbeat changes.
+_MOVING: Final = Row._fields.index("affinity_ms")
+_STATE: Final = Row._fields.index("state")
 _RENEWED: Final = Row._fields.index("expires_ms")
 
 _INSERT: Final = (
     "INTO tasks(stream, format, version, fold, queue, kind, priority, affinity, parent, correlation_id, cancel_ms, "
-    "build, follows, state, owed, run_at_ms, undo_ms, overdue_ms, updated_ms, check_ms, gate, wait, held, holds, "
-    "affinity_ms, expires_ms, renewed_ms) "
+    "build, follows, affinity_ms, state, owed, run_at_ms, undo_ms, overdue_ms, updated_ms, check_ms, gate, wait, held, "
+    "holds, expires_ms, renewed_ms) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 REPLACE_TASK: Final = "INSERT OR REPLACE " + _INSERT
 # SQLite writes only the indexes over columns that a statement sets, and a commit's cost grows with the pages it writes.
 MOVE_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, state = ?, owed = ?, run_at_ms = ?, undo_ms = ?, "
-    "overdue_ms = ?, updated_ms = ?, check_ms = ?, gate = ?, wait = ?, held = ?, holds = ?, affinity_ms = ?, "
+    "overdue_ms = ?, updated_ms = ?, check_ms = ?, gate = ?, wait = ?, held = ?, holds = ?, expires_ms = ?, "
+    "renewed_ms = ? WHERE stream = ?"
+)
+MOVE_TASK_WITH_AFFINITY: Final = (
+    "UPDATE tasks SET format = ?, version = ?, fold = ?, affinity_ms = ?, state = ?, owed = ?, run_at_ms = ?, "
+    "undo_ms = ?, overdue_ms = ?, updated_ms = ?, check_ms = ?, gate = ?, wait = ?, held = ?, holds = ?, "
     "expires_ms = ?, renewed_ms = ? WHERE stream = ?"
 )
 RENEW_TASK: Final = (
@@ -255,8 +262,10 @@ def saving(number: int, projection: Projection, row: Row, before: Row | None) ->
     head = (FOLD_FORMAT, projection.fold.version, projection.content)
     if before is None or before[:_MOVING] != row[:_MOVING]:
         return REPLACE_TASK, (number, *head, *row)
-    if before[_MOVING:_RENEWED] != row[_MOVING:_RENEWED]:
-        return MOVE_TASK, (*head, *row[_MOVING:], number)
+    if before.affinity_ms != row.affinity_ms:
+        return MOVE_TASK_WITH_AFFINITY, (*head, *row[_MOVING:], number)
+    if before[_STATE:_RENEWED] != row[_STATE:_RENEWED]:
+        return MOVE_TASK, (*head, *row[_STATE:], number)
     if before[_RENEWED:] != row[_RENEWED:]:
         return RENEW_TASK, (*head, *row[_RENEWED:], number)
     return REFOLD_TASK, (*head, number)

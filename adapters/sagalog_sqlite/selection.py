@@ -125,7 +125,7 @@ BEHIND: Final = "SELECT stream FROM tasks WHERE check_ms IS NOT NULL AND queue =
 
 # Undos that no worker has leased: their queues and kinds, since when they wait, and which have waited too long.
 _UNCLAIMED: Final = "undo_ms IS NOT NULL"
-_PINNED: Final = "state = 'pending' AND build IS NOT NULL"
+_PINNED: Final = "build IS NOT NULL"
 QUEUES_UNCLAIMED: Final = _distinct("queue", _UNCLAIMED)
 OWED_UNCLAIMED: Final = _distinct("owed", f"{_UNCLAIMED} AND queue = ?1")
 UNCLAIMED_SINCE: Final = (

@@ -17,6 +17,7 @@ from sagalog.errors import Unavailable
 from sagalog.store import (
     Account,
     AuditedStream,
+    Candidate,
     Claim,
     Delayed,
     Ends,
@@ -230,6 +231,10 @@ class SqliteSnapshot:
         if section is None:
             return len(self._rows(selection.PLACED, (account, place, limit)))
         return len(self._rows(selection.PLACED_IN_SECTION, (account, place, limit, section)))
+
+    def in_line(self, account: str, place: Place, section: str, limit: int, /) -> Sequence[Candidate]:
+        """List the first tasks of a section at a place under an account."""
+        return [Candidate(*row) for row in self._rows(selection.IN_LINE, (account, place, section, limit))]
 
     def is_governed(self, queue: str) -> bool:
         """Tell whether a queue has settings."""

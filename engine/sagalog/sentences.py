@@ -69,18 +69,23 @@ _UNSTORABLE: Final = (
     "the handler has returned, and its {returned} cannot be stored: {text}",
 )
 
+# Behind how many units are free: who has the others, or when time gives enough.
+_UNITS: Final = "[; {holders} {holders_have} units][; enough are back at {refilled}]"
 
 # What `Engine.explain` says of a task. A part in brackets is left out where one of its fields is not given; a parameter
-# `..._ms` gives a field without that end, its time. Of several, the first with all its other fields given is used.
+# `..._ms` gives a field without that end, its time, and one that counts gives fields with the ends of `COUNTED`. Of
+# several, the first with all its other fields given is used.
 REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "unreadable": ("this version cannot read {stream}: {error}",),
-    "ended": ("it has ended as {state}[ at {at}][, and {successor!r} is its successor]",),
+    "ended": (
+        "it has ended as {state}[ at {at}][, and {successor!r} is its successor][: {text}][; its error is {error}]",
+    ),
     "leased": ("{owner!r} holds it for {purpose} under fence {fence}[ until {expires}]",),
     "lease_over": ("{owner!r} held it for {purpose} under fence {fence}, and that lease is over since {expires}",),
     "deadline_passed": ("its {deadline} came at {at}, so maintenance cancels it",),
     "not_due": ("it is not due before {until}",),
     "waits_for_signal": ("it waits for the signal {signal!r}[ until {until}]",),
-    "waits_for_tasks": ("it waits for {tasks} tasks[ until {until}], of which {live} have not ended: {ids}",),
+    "waits_for_tasks": ("of the tasks that it waits for[ until {until}], {live_have} not ended: {ids}",),
     "sleeps": ("it sleeps until {until}",),
     "wait_over": ("its wait {wait!r} is over, and maintenance has not seen to it yet",),
     "paused_kind": ("the kind {kind!r} is paused[ since {since}][ by {actor}][: {text}]",),
@@ -97,46 +102,54 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
         "the breaker of its queue {queue!r} waits for its probe, {probe!r}",
     ),
     "lacks_units": (
-        "it asks for {asked} of the limit {limit!r}, of which {free} are free[; {holders} have units]"
-        "[; enough are back at {refilled}]",
-        "it asks for {asked} of the key {key!r} of queue {queue!r}, which has {free} free[; {holders} have units]"
-        "[; enough are back at {refilled}]",
-        "its queue {queue!r} has {free} units free and a task takes {asked}[; {holders} have units][; enough are back "
-        "at {refilled}]",
+        "it asks for {asked} of the limit {limit!r} and takes the whole of it, {takes}, of which {free_are} free"
+        + _UNITS,
+        f"it asks for {{asked}} of the limit {{limit!r}}, of which {{free_are}} free{_UNITS}",
+        f"it asks for {{asked}} of the key {{key!r}} of queue {{queue!r}}, of which {{free_are}} free{_UNITS}",
+        f"it asks for {{asked}} of its queue {{queue!r}}, of which {{free_are}} free{_UNITS}",
     ),
     "behind_larger": (
         "{first!r}, which asks for more, is first in line of the limit {limit!r}[ since {since}]",
         "{first!r}, which asks for more, is first in line of the key {key!r} of queue {queue!r}[ since {since}]",
     ),
     "behind_others": (
-        "{ready} tasks of its queue and kind come before it under the limit {limit!r}, and no more may start at once",
-        "{ready} tasks of its kind come before it under the key {key!r} of queue {queue!r}, and no more may start at "
-        "once",
+        "others of its queue and kind come before it under the limit {limit!r}, as many as may start at once: {ready}",
+        "others of its kind come before it under the key {key!r} of queue {queue!r}, as many as may start at once: "
+        "{ready}",
     ),
-    "let_in_next": (
-        "the limit {limit!r} has units for it, and maintenance has not let it in yet",
-        "the key {key!r} of queue {queue!r} has units for it, and maintenance has not let it in yet",
+    "held": (
+        "the limit {limit!r} holds it back",
+        "the limit of the key {key!r} of queue {queue!r} holds it back",
     ),
     "no_live_worker": (
-        "none of the {live} live workers takes the kind {kind!r} of queue {queue!r}",
-        "none of the {live} live workers undoes all of {undo_kinds} of queue {queue!r}",
+        "no live worker takes the kind {kind!r} of queue {queue!r} ({live_are} live)",
+        "no live worker undoes all of {undo_kinds} of queue {queue!r} ({live_are} live)",
     ),
-    "build_absent": (
-        "it is pinned to the build {build!r}, which none of the {live} live workers of its queue {queue!r} names",
-    ),
+    "build_absent": ("it is pinned to the build {build!r}, which no live worker of its queue {queue!r} names",),
     "preflight_fails": ("on {worker!r} at {host} the preflight {preflight!r} fails[ since {since}]: {text}",),
-    "claimable": ("a claim leases it now[: it is number {place} of queue {queue!r}]",),
+    "claimable": (
+        "a claim that names the build {build!r} leases it now[: it is number {place} of queue {queue!r}]",
+        "a claim leases it now[: it is number {place} of queue {queue!r}]",
+    ),
+    "let_in_next": (
+        "the limit {limit!r} has units for it, and the next claim lets it in",
+        "the key {key!r} of queue {queue!r} has units for it, and the next claim lets it in",
+    ),
+    "pinned": ("it is pinned to the build {build!r}: no claim leases it that does not name it",),
     "owes_undo": ("it is undoing, and owes {kinds}",),
     "suspect": ("a lease of it has expired, and the next to expire is the last, so a claim leases it alone",),
     "cancel_requested": ("its holder was asked to stop",),
-    "workers_busy": ("all {workers} live workers that take it are busy",),
+    "workers_busy": ("each live worker that takes it is busy, as it was last seen ({workers} in all)",),
     "no_worker_known": ("no worker has written itself into this store",),
     "deadline_ahead": ("its deadline comes at {at}",),
     "start_by_ahead": ("unless it is leased before {at}, it is cancelled",),
 }
+# The ends of the fields that a parameter gives besides: with a verb that fits its number.
+COUNTED: Final = ("_are", "_have")
 # What an operator may do about a reason: as of `REASONS`, with names quoted for a shell.
 ADVICE: Final[Mapping[str, tuple[str, ...]]] = {
     "unreadable": ("sagalog verify",),
+    "ended": ("sagalog show {task}, or sagalog retry {retriable}", "sagalog show {task}"),
     "lease_over": ("sagalog recover",),
     "deadline_passed": ("sagalog recover",),
     "not_due": ("sagalog amend {task} --run-at +0s",),
@@ -148,13 +161,19 @@ ADVICE: Final[Mapping[str, tuple[str, ...]]] = {
     "paused_limit": ("sagalog limit resume {limit}",),
     "settings_unreadable": ("sagalog verify",),
     "breaker_open": ("sagalog breaker reset limit/{limit}", "sagalog breaker reset queue/{queue}"),
-    "lacks_units": ("sagalog limit holders {limit}", "sagalog queue ls"),
-    "let_in_next": ("sagalog recover",),
+    "lacks_units": (
+        "sagalog limit holders {limit}",
+        "sagalog queue holders {queue} --key {key}",
+        "sagalog queue holders {queue}",
+    ),
     "no_live_worker": (
         "start a worker of queue {queue} that has a handler for {kind}",
         "start a worker of queue {queue} that undoes {undo_kinds}",
     ),
-    "build_absent": ("sagalog amend {task} --without build",),
+    "build_absent": (
+        "start a worker of that build in queue {queue} (sagalog worker run --build {build}), or have any worker take "
+        "it: sagalog amend {task} --without build",
+    ),
     "preflight_fails": ("mend on {host} what the preflight {preflight} finds",),
 }
 
@@ -165,7 +184,9 @@ def told(code: str, parameters: Parameters, spell: Callable[[int], str] | None =
 
 
 def advice_on(code: str, parameters: Parameters) -> str | None:
-    """Make the advice on a reason; None: there is none."""
+    """Make the advice on a reason; None: there is none, as where time alone gives the units that are lacking."""
+    if "refilled_ms" in parameters:
+        return None
     quoted = {name: shlex.quote(one) if isinstance(one, str) else one for name, one in parameters.items()}
     return _filled(ADVICE.get(code, ()), _fields(quoted, _instant, shlex.quote))
 
@@ -177,7 +198,20 @@ def _fields(parameters: Parameters, spell: Callable[[int], str], quote: Callable
             fields[name.removesuffix("_ms")] = spell(value)
         else:
             fields[name] = ", ".join(map(quote, value)) if isinstance(value, tuple) else value
+            fields |= _counted(name, value)
     return fields
+
+
+def _counted(name: str, value: Any) -> dict[str, str]:
+    """Return the fields of a parameter that counts: a number with its verb, or the verb behind some names."""
+    if isinstance(value, tuple):
+        return {f"{name}_have": "has" if len(value) == 1 else "have"}
+    if not isinstance(value, int):
+        return {}
+    # Less than nothing is free where a limit was lowered, or a rate was charged more afterwards.
+    count = str(value) if value > 0 else "none"
+    be, have = ("is", "has") if value <= 1 else ("are", "have")
+    return {f"{name}_are": f"{count} {be}", f"{name}_have": f"{count} {have}"}
 
 
 def _filled(templates: Sequence[str], fields: Mapping[str, Any]) -> str | None:

@@ -143,6 +143,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.Retried(1, "retry", BARE, "transient", 9),
         e.Retried(1, "retry", WHOLE, "quota", 9),
         e.Retried(1, "retry", DOWN, "transient", 9),
+        e.Retried(1, "retry", BARE, "quota", 9, 8),
     ),
     ("parked", 1): (
         e.Parked(1, "park", "approval", 1),

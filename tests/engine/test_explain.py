@@ -10,13 +10,15 @@ import pytest
 
 import sagalog.aio
 from sagalog import Breaker, Compensation, Engine, Explanation, FailedPreflight, Failure, NotFound, Rate, Reason, Retry
+from sagalog.engine.entries import CommandEntry
 from sagalog.engine.explanation import CODES, ReasonCode
-from sagalog.engine.explanations import NOTES, REASONS
+from sagalog.engine.explanations import NOTES, NOTES_OF_CLAIMABLE, REASONS
 from sagalog.engine.workers import WorkerInfo, row_of
 from sagalog.kernel.bounds import PASS_MS, READY_MAX
-from sagalog.sentences import ADVICE, fields_of, told
+from sagalog.sentences import ADVICE, COUNTED, fields_of, told
 from sagalog.sentences import REASONS as SENTENCES
 from sagalog.testing import ManualClock
+from sagalog.validation import commands as forms
 from tests.adapters.cli.calls import ROOT
 from tests.conftest import START_MS
 
@@ -100,8 +102,41 @@ def test_a_task_that_has_ended_names_when_and_its_successor(engine: Engine, cloc
     [(_, parameters)] = reasons(engine, "u")
     assert (parameters["state"], parameters["successor"]) == ("quarantined", successor)
     assert told_of(engine, "u") == [
-        f"it has ended as quarantined at 2023-11-14T22:13:20.010Z, and {successor!r} is its successor"
+        f"it has ended as quarantined at 2023-11-14T22:13:20.010Z, and {successor!r} is its successor: odd"
     ]
+    assert advised(engine, "u") == ["sagalog show u"]
+
+
+def test_an_end_without_success_says_why_and_what_to_do(engine: Engine, clock: ManualClock) -> None:
+    """[DEADLINE-2] [WAIT-5]"""
+    create(engine, "a", retry=Retry(attempts_max=1))
+    create(engine, "b", after=["a"])
+    create(engine, "late", deadline_ms=START_MS + 5)
+    claim(engine, waive_compensation={"build": "it only looks"})[0].retry(Failure("odd", "no way on"))
+    engine.recover()
+    clock.advance(5)
+    engine.recover()
+    [(_, failed)], [(_, waited)], [(_, late)] = (reasons(engine, id) for id in ("a", "b", "late"))
+    assert (failed["code"], failed["error"]) == ("attempts_spent", "odd: no way on")
+    assert told_of(engine, "a")[0].endswith(
+        ": it has failed as often as its policy allows; its error is odd: no way on"
+    )
+    assert (waited["code"], waited["by"]) == ("dependency_failed", "a")
+    assert told_of(engine, "b")[0].endswith("1 did not complete: 'a' is failed")
+    assert (late["code"], late["text"]) == ("deadline", "its deadline has come")
+    assert advised(engine, "a") == ["sagalog show a, or sagalog retry a"]
+
+
+def test_a_task_that_ended_with_its_parent_names_it(engine: Engine) -> None:
+    """[CANCEL-4]"""
+    create(engine, "parent")
+    with engine.batch() as batch:
+        command = forms.create("build", id="t", parent="parent", on_parent_end="cancel")
+        batch._append(CommandEntry(command, "worker:ann"))
+    engine.acquire("parent", owner="ann", ttl_ms=None, waive_compensation="it only looks")
+    engine.cancel("parent", now=True)
+    [(_, parameters)] = reasons(engine)
+    assert (parameters["state"], parameters["code"], parameters["by"]) == ("cancelled", "parent_ended", "parent")
 
 
 def test_a_task_with_more_notes_than_are_looked_at_has_no_end_time(engine: Engine) -> None:
@@ -109,7 +144,7 @@ def test_a_task_with_more_notes_than_are_looked_at_has_no_end_time(engine: Engin
     engine.cancel("t")
     for number in range(64):
         engine.note("t", f"remark {number}")
-    assert reasons(engine) == [("ended", {"task": "t", "state": "cancelled"})]
+    assert reasons(engine) == [("ended", {"task": "t", "state": "cancelled", "retriable": "t"})]
     assert told_of(engine) == ["it has ended as cancelled"]
 
 
@@ -209,7 +244,9 @@ def test_a_task_that_waits_for_others_names_those_that_live(engine: Engine) -> N
     engine.acquire("b", owner="ann", ttl_ms=None).complete()
     [(code, parameters)] = reasons(engine)
     assert (code, parameters["tasks"], parameters["live"], parameters["ids"]) == ("waits_for_tasks", 3, 2, ("a", "c"))
-    assert told_of(engine) == ["it waits for 3 tasks, of which 2 have not ended: 'a', 'c'"]
+    assert told_of(engine) == ["of the tasks that it waits for, 2 have not ended: 'a', 'c'"]
+    engine.cancel("c")
+    assert told_of(engine) == ["of the tasks that it waits for, 1 has not ended: 'a'"]
 
 
 def test_of_many_tasks_that_it_waits_for_the_first_are_named(engine: Engine) -> None:
@@ -243,7 +280,7 @@ def test_a_pause_names_what_by_whom_since_when_and_why(
     named = {"queue": "default", **target} if "key" in target else target
     since = {"actor": "user:ann", "since_ms": START_MS, "text": "the disk is full"}
     assert reasons(engine)[0] == (code, {**named, **since})
-    assert {one[0] for one in reasons(engine)} <= {code, "let_in_next"}
+    assert [one[0] for one in reasons(engine)] == [code]
     assert told_of(engine)[0] == f"{said} is paused since 2023-11-14T22:13:20.000Z by user:ann: the disk is full"
     assert advised(engine)[0] == advice
     assert claim(engine) == []
@@ -281,7 +318,7 @@ def test_a_task_that_lacks_units_names_the_limit_and_who_has_them(engine: Engine
     create(engine, "a", "b", "t", uses={"gpu": 1})
     claim(engine, limit=2)
     assert reasons(engine) == [("lacks_units", {"limit": "gpu", "asked": 1, "free": 0, "holders": ("a", "b")})]
-    assert told_of(engine) == ["it asks for 1 of the limit 'gpu', of which 0 are free; 'a', 'b' have units"]
+    assert told_of(engine) == ["it asks for 1 of the limit 'gpu', of which none is free; 'a', 'b' have units"]
     assert advised(engine) == ["sagalog limit holders gpu"]
 
 
@@ -299,7 +336,35 @@ def test_a_task_names_each_limit_that_it_lacks(engine: Engine) -> None:
         ("lacks_units", ("gpu",)),
         ("lacks_units", ("key",)),
     ]
-    assert told_of(engine)[2] == "it asks for 1 of the key 'web' of queue 'default', which has 0 free; 'key' have units"
+    assert told_of(engine)[2] == (
+        "it asks for 1 of the key 'web' of queue 'default', of which none is free; 'key' has units"
+    )
+    assert advised(engine)[2] == "sagalog queue holders default --key web"
+
+
+def test_a_limit_below_what_runs_has_none_free(engine: Engine) -> None:
+    """[LIMIT-1]"""
+    engine.set_limit("gpu", slots=3)
+    create(engine, "a", "b", "t", uses={"gpu": 1})
+    claim(engine, limit=2)
+    engine.set_limit("gpu", slots=1)
+    [(_, parameters)] = reasons(engine)
+    assert parameters["free"] == -1
+    assert told_of(engine) == ["it asks for 1 of the limit 'gpu', of which none is free; 'a', 'b' have units"]
+
+
+def test_a_task_that_asks_for_more_than_is_allowed_takes_the_whole(engine: Engine) -> None:
+    """[LIMIT-4]"""
+    engine.set_limit("gpu", slots=3)
+    create(engine, "t", uses={"gpu": 3})
+    create(engine, "a", uses={"gpu": 1}, priority=-1)
+    claim(engine)
+    engine.set_limit("gpu", slots=1)
+    [(_, parameters)] = reasons(engine)
+    assert (parameters["asked"], parameters["takes"], parameters["free"]) == (3, 1, 0)
+    assert told_of(engine) == [
+        "it asks for 3 of the limit 'gpu' and takes the whole of it, 1, of which none is free; 'a' has units"
+    ]
 
 
 def test_a_task_names_each_breaker_that_lets_nothing_start(engine: Engine, clock: ManualClock) -> None:
@@ -334,7 +399,8 @@ def test_a_task_of_a_full_queue_names_the_queue(engine: Engine) -> None:
     create(engine, "a", "t")
     claim(engine)
     assert reasons(engine) == [("lacks_units", {"queue": "default", "asked": 1, "free": 0, "holders": ("a",)})]
-    assert told_of(engine) == ["its queue 'default' has 0 units free and a task takes 1; 'a' have units"]
+    assert told_of(engine) == ["it asks for 1 of its queue 'default', of which none is free; 'a' has units"]
+    assert advised(engine) == ["sagalog queue holders default"]
 
 
 def test_a_rate_says_when_it_has_the_units(engine: Engine, clock: ManualClock) -> None:
@@ -347,10 +413,52 @@ def test_a_rate_says_when_it_has_the_units(engine: Engine, clock: ManualClock) -
         ("lacks_units", {"limit": "api", "asked": 2, "free": 0, "refilled_ms": START_MS + 60_000})
     ]
     assert told_of(engine)[0].endswith("; enough are back at 2023-11-14T22:14:20.000Z")
+    assert advised(engine) == [None]
+    create(engine, "u", uses={"api": 2})
     clock.advance(60_000)
-    assert reasons(engine) == [("let_in_next", {"limit": "api", "ready": 0})]
-    assert advised(engine) == ["sagalog recover"]
+    found = engine.explain("t")
+    assert (found.is_claimable, found.reasons, notes(engine)) == (True, (), {"let_in_next": {"limit": "api"}})
+    assert found.notes[1].sentence == "the limit 'api' has units for it, and the next claim lets it in"
     assert len(claim(engine)) == 1
+
+
+def test_of_held_tasks_only_those_with_room_are_let_in_next(engine: Engine, clock: ManualClock) -> None:
+    """[LIMIT-5]"""
+    engine.set_limit("api", rate=Rate(1, 60_000))
+    create(engine, "a", uses={"api": 1})
+    claim(engine)[0].complete()
+    create(engine, "t", "u", uses={"api": 1})
+    clock.advance(60_000)
+    assert engine.explain("t").is_claimable
+    assert reasons(engine, "u") == [("behind_others", {"limit": "api", "ready": 1})]
+    assert [lease.task.id for lease in claim(engine, limit=2)] == ["t"]
+
+
+def test_a_task_that_becomes_due_behind_others_says_so(engine: Engine, clock: ManualClock) -> None:
+    """[LIMIT-5]"""
+    engine.set_limit("gpu", slots=1)
+    create(engine, "t", uses={"gpu": 1}, run_at_ms=START_MS + 10)
+    create(engine, "urgent", uses={"gpu": 1}, run_at_ms=START_MS + 10, priority=-1)
+    create(engine, "a", uses={"gpu": 1}, priority=0)
+    clock.advance(10)
+    assert engine.explain("urgent").is_claimable
+    engine.amend("a", priority=-2)
+    assert reasons(engine, "urgent") == [("behind_others", {"limit": "gpu", "ready": 1})]
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_a_limit_that_lets_nothing_start_is_told_alone(engine: Engine, is_paused: bool) -> None:
+    """[PAUSE-1] [BREAKER-1]"""
+    engine.set_limit("api", slots=5, breaker=None if is_paused else Breaker(1, 60_000))
+    create(engine, "a", "t", uses={"api": 1}, retry=Retry(transient_max=None))
+    if is_paused:
+        engine.pause(limit="api")
+    else:
+        lease = engine.acquire("a", owner="ann", ttl_ms=600_000)
+        lease.retry(Failure("down", "", limit="api"), budget="transient", run_at_ms=START_MS + 10**9)
+    create(engine, "later", uses={"api": 1})
+    for id in ("t", "later"):
+        assert [code for code, _ in reasons(engine, id)] == ["paused_limit" if is_paused else "breaker_open"]
 
 
 def test_a_task_behind_a_larger_one_names_it(engine: Engine, clock: ManualClock) -> None:
@@ -406,12 +514,13 @@ def test_a_task_whose_kind_no_live_worker_takes_says_so(engine: Engine, clock: M
     found = engine.explain("t")
     expected: dict[str, Any] = {"kind": "build", "queue": "default", "live": 2}
     assert (found.is_claimable, [*found.reasons]) == (True, [Reason("no_live_worker", expected)])
-    assert found.reasons[0].sentence == "none of the 2 live workers takes the kind 'build' of queue 'default'"
+    assert found.reasons[0].sentence == "no live worker takes the kind 'build' of queue 'default' (2 are live)"
     assert found.reasons[0].advice == "start a worker of queue default that has a handler for build"
     row(engine, "builder")
     assert engine.explain("t").reasons == ()
     clock.advance(30_000)
     assert engine.explain("t").reasons == (Reason("no_live_worker", {**expected, "live": 0}),)
+    assert told_of(engine) == ["no live worker takes the kind 'build' of queue 'default' (none is live)"]
 
 
 def test_an_undo_that_no_live_worker_knows_names_its_kinds(engine: Engine) -> None:
@@ -430,9 +539,28 @@ def test_a_task_whose_build_no_live_worker_names_says_so(engine: Engine) -> None
     found = engine.explain("t")
     expected: dict[str, Any] = {"build": "new", "queue": "default", "live": 1, "task": "t"}
     assert (found.is_claimable, [*found.reasons]) == (True, [Reason("build_absent", expected)])
-    assert found.reasons[0].advice == "sagalog amend t --without build"
+    assert found.reasons[0].advice == (
+        "start a worker of that build in queue default (sagalog worker run --build new), or have any worker take it: "
+        "sagalog amend t --without build"
+    )
     row(engine, "next", build="new")
     assert engine.explain("t").reasons == ()
+
+
+def test_a_pinned_task_is_claimable_by_a_claim_of_its_build(engine: Engine) -> None:
+    """[BUILD-1] Without any worker too, whose claims are all that there is."""
+    create(engine, "first")
+    create(engine, "t", build="new")
+    found = engine.explain("t")
+    expected: dict[str, Any] = {"build": "new", "queue": "default", "live": 0, "task": "t"}
+    assert (found.is_claimable, [*found.reasons]) == (True, [Reason("build_absent", expected)])
+    assert (
+        found.notes[0].sentence == "a claim that names the build 'new' leases it now: it is number 2 of queue 'default'"
+    )
+    assert notes(engine) == {"pinned": {"build": "new"}}
+    assert [one.task.id for one in claim(engine, limit=2)] == ["first"]
+    assert [one.task.id for one in claim(engine, limit=2, build="new")] == ["t"]
+    assert notes(engine) == {}
 
 
 def test_a_preflight_that_fails_where_the_kind_is_known_is_named(engine: Engine) -> None:
@@ -467,6 +595,8 @@ def test_workers_that_are_all_busy_are_counted(engine: Engine) -> None:
     row(engine, "one", running=2)
     row(engine, "two", running=3)
     assert notes(engine) == {"workers_busy": {"workers": 2}}
+    said = next(one.sentence for one in engine.explain("t").notes if one.code == "workers_busy")
+    assert said == "each live worker that takes it is busy, as it was last seen (2 in all)"
     row(engine, "three", running=1)
     assert notes(engine) == {}
 
@@ -490,14 +620,27 @@ def test_every_code_is_documented_in_order_and_has_a_sentence() -> None:
     assert set(get_args(ReasonCode)) == set(SENTENCES)
     assert tuple(documented()) == CODES
     assert set(ADVICE) <= set(CODES)
-    assert len(set(REASONS) | set(NOTES)) == len(REASONS) + len(NOTES)
+    sorts = [*REASONS, *NOTES_OF_CLAIMABLE, *NOTES]
+    assert len(set(sorts)) == len(sorts)
 
 
 def test_every_field_of_a_sentence_is_a_documented_parameter() -> None:
     for code, templates in [*SENTENCES.items(), *ADVICE.items()]:
         fields = {field for one in templates for field in fields_of(one)}
         known = documented()[code]
-        assert fields <= known | {name.removesuffix("_ms") for name in known}, code
+        counted = {name + end for name in known for end in COUNTED}
+        assert fields <= known | counted | {name.removesuffix("_ms") for name in known}, code
+
+
+def test_a_parameter_that_counts_has_a_verb_for_each_number() -> None:
+    def of(free: int, holders: tuple[str, ...]) -> str:
+        return told("lacks_units", {"limit": "gpu", "asked": 2, "free": free, "holders": holders})
+
+    said = "it asks for 2 of the limit 'gpu', of which "
+    assert of(-1, ("a",)) == f"{said}none is free; 'a' has units"
+    assert of(0, ("a", "b")) == f"{said}none is free; 'a', 'b' have units"
+    assert of(1, ("a",)) == f"{said}1 is free; 'a' has units"
+    assert of(2, ("a",)) == f"{said}2 are free; 'a' has units"
 
 
 def test_a_code_of_a_newer_version_is_told_as_it_is() -> None:

@@ -76,7 +76,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (10, "d50a38bfa285c84d90750f0597353942abfc0914d5bfa92d90cf90749aa8f523")
+PINNED = (11, "48ae5366d651262a4c77576f4671ebc8ed72902d053aaa1316f196c2adab40b4")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

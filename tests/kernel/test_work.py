@@ -130,7 +130,8 @@ def test_a_named_time_goes_before_a_delay_and_a_delay_is_the_least() -> None:
     for budget in budgets:
         for asked_ms, run_at_ms in ((0, 60), (10, 60), (11, 61), (5_000, 5_050)):
             asked = retry(budget=budget, retry_after_ms=asked_ms)
-            held.when(asked, now_ms=50).then(e.Retried(1, "retry", ERROR, budget, run_at_ms))
+            back_ms = 50 + asked_ms if budget == "quota" else None
+            held.when(asked, now_ms=50).then(e.Retried(1, "retry", ERROR, budget, run_at_ms, back_ms))
     held.when(retry(run_at_ms=7, retry_after_ms=5_000), now_ms=50).then(e.Retried(1, "retry", ERROR, "attempt", 7))
 
 

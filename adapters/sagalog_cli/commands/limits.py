@@ -15,7 +15,7 @@ from sagalog_cli import arguments, json_output, settings_tables
 from sagalog_cli.lazy_group import LazyGroup, Place
 from sagalog_cli.paused import note_if_before
 from sagalog_cli.session import Session, StoreCommand, actor_option, now_ms, options, pass_session
-from sagalog_cli.tables import Table, show_line, show_table
+from sagalog_cli.tables import show_line, show_table
 
 _HERE: Final = "sagalog_cli.commands.limits"
 
@@ -83,10 +83,9 @@ def holders(session: Session, limit: str) -> None:
     """List the tasks that have units of a limit now, and how many, the oldest first."""
     with session.open() as engine:
         found = engine.holders(limit=limit)
-    rows = [(id, str(units)) for id, units in found]
     session.answer_each(
         lambda: [json_output.holder(id, units) for id, units in found],
-        lambda: show_table(Table(("ID", "UNITS"), rows)),
+        lambda: show_table(settings_tables.holders(found)),
     )
     if not found:
         session.note("empty", f"no task has a unit of {limit!r}")

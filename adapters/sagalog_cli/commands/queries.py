@@ -96,11 +96,13 @@ def list_tasks(
             limit=None if everything else most + 1,
             **given,
         )
+        shown = found if everything else found[:most]
+        held_back = engine.held_back(shown)
         unreadable = engine.unreadable()
-    shown = found if everything else found[:most]
     now = now_ms()
     session.answer_each(
-        lambda: (json_output.listed(task, now) for task in shown), lambda: show_table(render.tasks(shown, now))
+        lambda: (json_output.listed(task, now, held_back.get(task.id, ())) for task in shown),
+        lambda: show_table(render.tasks(shown, now, held_back)),
     )
     if len(found) > len(shown):
         first = "newest" if newest_first else "oldest"

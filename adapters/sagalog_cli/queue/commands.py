@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "watch": Place("sagalog_cli.queue.watch", "watch", "Count the items after every change."),
     "work": Place("sagalog_cli.queue.work", "work", "Run a command for each item."),
     "ls": Place("sagalog_cli.queue.settings", "list_queues", "List the queues that have limits or pauses."),
+    "holders": Place("sagalog_cli.queue.settings", "holders", "List the tasks that have units of a queue's limits."),
     "set": Place("sagalog_cli.queue.settings", "set_queue", "Set in which order a queue is claimed."),
     "limit": Place("sagalog_cli.queue.settings", "limit", "Limit how much of a queue runs."),
     "pause": Place("sagalog_cli.queue.settings", "pause", "Let no task of a queue start."),

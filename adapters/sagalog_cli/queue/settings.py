@@ -1,4 +1,4 @@
-"""The commands `queue ls`, `limit`, `pause` and `resume`: what may run of a queue, for operators.
+"""The commands `queue ls`, `holders`, `limit`, `pause` and `resume`: what may run of a queue, for operators.
 
 Rule: they say what is to be, and hold for every task of a queue, whether `queue push` or another caller has created it.
 The names are those of `Engine.limit_queue`, on the command line with hyphens.
@@ -36,6 +36,23 @@ def list_queues(session: Session) -> None:
     )
     if not found:
         session.note("empty", "no queue has a limit or a pause; `sagalog stats` lists every queue")
+
+
+@click.command("holders", cls=StoreCommand, short_help="List the tasks that have units of a queue's limits.")
+@click.argument("queue")
+@key_option
+@pass_session
+def holders(session: Session, queue: str, key: str | None) -> None:
+    """List the tasks that have units of the limits of a queue, or of one key in it, the oldest first."""
+    with session.open() as engine:
+        found = engine.holders(queue=queue, key=key)
+    session.answer_each(
+        lambda: [json_output.holder(id, units) for id, units in found],
+        lambda: show_table(settings_tables.holders(found)),
+    )
+    if not found:
+        where = f"queue {queue!r}" if key is None else f"the key {key!r} of queue {queue!r}"
+        session.note("empty", f"no task has a unit of {where}")
 
 
 @click.command("limit", cls=StoreCommand, short_help="Limit how much of a queue runs.")

@@ -154,6 +154,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
     verify = as_coroutine(Engine.verify)
     get = as_coroutine(Engine.get)
     explain = as_coroutine(Engine.explain)
+    held_back = as_coroutine(Engine.held_back)
     find = as_coroutine(Engine.find)
     ids_with_prefix = as_coroutine(Engine.ids_with_prefix)
     unreadable = as_coroutine(Engine.unreadable)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sagalog.kernel.accounts import Account, Refusal, account_of_queue, stream_of_account
-from sagalog.kernel.bounds import READY_MAX
+from sagalog.kernel.bounds import LINE_LOOK_MS, READY_MAX
 from sagalog.kernel.state import LimitFold, QueueFold, TaskFold
 from sagalog.kernel.values import BreakerState, Lack, LeaseRecord, Limit, State, Units
 from sagalog.store import Saved, View
@@ -310,8 +310,12 @@ class Accounts:
 
     def turn(self, stream: str, fold: LimitFold | QueueFold) -> None:
         """Take account of a breaker that has opened, let a probe through, or closed: who may come in by that."""
+        entry = self.entry(stream)
         self._settings[stream] = fold
-        self._govern(self.entry(stream), stream, fold)
+        self._govern(entry, stream, fold)
+        if entry.account.rate is not None:
+            # As by every event of its stream, so that the log gives the same account.
+            entry.account = entry.at(self.now_ms)
         self.touched.setdefault(stream)
 
     def _govern(self, entry: Entry, stream: str, fold: LimitFold | QueueFold) -> None:
@@ -353,6 +357,10 @@ class Accounts:
         due_ms = None
         if not entry.is_paused and free is not None and free < READY_MAX:
             due_ms = account.refilled_ms(entry.limit, max(free, 0) + 1)
+        if account.first_in_line(self.now_ms) is not None:
+            # [LIMIT-6] Whether others may pass it depends on what it lacks elsewhere, of which no event is here.
+            look_ms = self.now_ms + LINE_LOOK_MS
+            due_ms = look_ms if due_ms is None else min(due_ms, look_ms)
         self.be_due(name, due_ms)
 
     def be_due(self, name: str, due_ms: int | None) -> None:

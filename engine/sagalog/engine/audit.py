@@ -466,7 +466,7 @@ def _verify_edges(snapshot: Snapshot, one: AuditedStream, task: TaskFold, placed
     ends = snapshot.ends(ids)
     wrong = (ends.live - found) | (found - set(ids)) | ((found & ends.ended.keys()) - snapshot.dependants_due())
     if wrong:
-        text = f"its edges to {sorted(wrong)[:3]} are not what the log gives: rebuild it"
+        text = f"its edges to {sorted(wrong, key=repr)[:3]} are not what the log gives: rebuild it"
         return [Fault("projection", one.stream, None, text)]
     return []
 

@@ -151,7 +151,7 @@ def _acquire_entry(asked: ClaimRequest, task: TaskFold) -> CommandEntry:
         purpose=asked.claim.purpose,
         kinds=asked.claim.kinds,
         waiver=asked.waivers.get(task.kind),
-        build=asked.build,
+        build=asked.claim.build,
     )
     return CommandEntry(command, worker_actor(asked.owner), idempotency_key=asked.idempotency_key)
 

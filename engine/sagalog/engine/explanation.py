@@ -35,12 +35,14 @@ ReasonCode = Literal[
     "lacks_units",
     "behind_larger",
     "behind_others",
-    "let_in_next",
+    "held",
     "no_live_worker",
     "build_absent",
     "preflight_fails",
     # What is worth knowing beside them, and keeps no claim from the task.
     "claimable",
+    "let_in_next",
+    "pinned",
     "owes_undo",
     "suspect",
     "cancel_requested",
@@ -50,7 +52,7 @@ ReasonCode = Literal[
     "start_by_ahead",
 ]
 CODES: Final[tuple[str, ...]] = get_args(ReasonCode)
-# A claim of a caller without a row would lease the task all the same.
+# A claim of a caller without a row would lease the task all the same: one that names its build, if it is pinned.
 OF_WORKERS: Final = frozenset({"no_live_worker", "build_absent", "preflight_fails"})
 
 
@@ -83,7 +85,8 @@ class Explanation(msgspec.Struct, frozen=True):
 
     task           its id
     state          its state; None: it cannot be read
-    is_claimable   whether a claim would lease it now; what no live worker takes, a caller without a row may claim
+    is_claimable   whether a claim that asks for it would lease it in its turn: one of its queue and kind, that names
+                   its build if it is pinned; what no live worker takes, a caller without a row may claim
     reasons        why not
     notes          what is worth knowing besides, such as its place in its queue
     """

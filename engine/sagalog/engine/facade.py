@@ -340,6 +340,7 @@ class Engine:
 
     get = asked(Queries.get)
     explain = asked(Queries.explain)
+    held_back = asked(Queries.held_back)
     find = asked(Queries.find)
     ids_with_prefix = asked(Queries.ids_with_prefix)
     unreadable = asked(Queries.unreadable)

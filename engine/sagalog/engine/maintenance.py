@@ -42,9 +42,28 @@ class Maintenance:
         known_kinds: frozenset[str] | None,
     ) -> list[Maintained]:
         """Do all that is due on at most `limit` tasks; the arguments are those of `Engine.recover`. [UPKEEP-1]"""
-        now_ms = self._clock.now_ms()
         # First, so that this call also looks at the tasks that it finds again.
         unseen, _ = self._look(queues)
+        maintained, found = [], self._recover(limit, queues, unknown_kinds, known_kinds, unseen)
+        while found:
+            maintained += found
+            # What has ended now may be what others wait for, so that they are due too. [WAIT-3]
+            left = None if limit is None else limit - len(maintained)
+            found = self._recover(left, queues, unknown_kinds, known_kinds, ())
+        return maintained + self._promote_due(limit, queues)
+
+    def _recover(
+        self,
+        limit: int | None,
+        queues: tuple[str, ...] | None,
+        unknown_kinds: frozenset[str],
+        known_kinds: frozenset[str] | None,
+        unseen: Sequence[c.Maintain],
+    ) -> list[Maintained]:
+        """Do once what is due by the store's clock, and what the monotonic one shows; without promotions."""
+        if limit is not None and limit <= 0:
+            return []
+        now_ms = self._clock.now_ms()
         maintained = self._handle_due(limit)
         with self._store.read() as snapshot:
             # Only what is over in these queues counts against the limit, and not a wait that goes on.
@@ -62,8 +81,7 @@ class Maintenance:
         # [ACTOR-2] The caller declares that no worker knows a kind.
         declared = bool(unknown_kinds) or known_kinds is not None
         actor = (self._actor if declared else None) or MAINTENANCE
-        maintained += self._maintain(undoing, None if limit is None else limit - len(maintained), actor)
-        return maintained + self._promote_due(limit, queues)
+        return maintained + self._maintain(undoing, None if limit is None else limit - len(maintained), actor)
 
     def end_unseen(self, queues: tuple[str, ...]) -> bool:
         """End leases and delays that only a monotonic clock shows to be over; return whether there were any. [TIME-3]

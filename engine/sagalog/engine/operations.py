@@ -113,7 +113,9 @@ def writing_one(step: CommandEntry, reads: Iterable[str] = ()) -> Operation:
         return _declaring(Operation(decide), declared, reads)
     writes = (f"task/{command.task}",)
     keys, drawn = () if key is None else (key,), writes if step.drawn else ()
-    settings = settings_of(command) if isinstance(command, c.Create | c.Amend) and (command.key or command.uses) else ()
+    settings: tuple[str, ...] = ()
+    if isinstance(command, (c.Create, c.Amend)) and (command.key or command.uses):
+        settings = settings_of(command)
     return Operation(decide, writes, settings, (), keys, None, None, drawn, plain_command(step))
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from sagalog.codec import Envelope, Recorded
-from sagalog.engine.explanation import Explanation
+from sagalog.engine.explanation import Explanation, Reason
 from sagalog.engine.task import Task
 from sagalog.engine.workers import WorkerInfo
 from sagalog.kernel.values import Breaker, BreakerMode, BreakerOpening, Missed, Overlap, Rate, State, Stopped, WaitEnd
@@ -217,6 +217,24 @@ class Queries(Protocol):
 
         Raises:
             NotFound: there is no such task.
+        """
+        ...
+
+    def held_back(self, tasks: Iterable[Task]) -> dict[str, tuple[Reason, ...]]:
+        """Say what holds back those of some tasks that are pending and due: pauses, open breakers, and limits.
+
+        For a listing: it looks at no units and no workers, so it costs much less than `explain`, whose reasons these
+        are. A task that is held under a limit has `held` last. [EXPLAIN-1] [LIMIT-5]
+
+        Args:
+            tasks: tasks as `find` gives them.
+
+        Returns:
+            The reasons by id, for each task that something holds back. One that is leased, ended, parked or not due has
+            none.
+
+        Raises:
+            InvalidValue: one of them is no `Task`.
         """
         ...
 

@@ -13,8 +13,9 @@ from typing import Any, Final, Literal
 
 from sagalog.codec import Envelope, Recorded, read, recorded_stream
 from sagalog.engine.builds import absent_builds
-from sagalog.engine.explanation import Explanation
+from sagalog.engine.explanation import Explanation, Reason
 from sagalog.engine.explanations import explained
+from sagalog.engine.explanations.listed import held_back
 from sagalog.engine.open_claims import (
     account_named,
     breakers_of,
@@ -115,6 +116,17 @@ class StoreQueries:
         now_ms = self._clock.now_ms()
         with self._store.read() as snapshot:
             return explained(snapshot, id, now_ms)
+
+    def held_back(self, tasks: Iterable[Task]) -> dict[str, tuple[Reason, ...]]:
+        """Answer `Queries.held_back`."""
+        given = list(arguments.several(tasks, "tasks"))
+        for number, one in enumerate(given):
+            if not isinstance(one, Task):
+                path = f"tasks[{number}]"
+                raise InvalidValue(f"{path}: expected a Task, found {shown(one)}", path=path)
+        now_ms = self._clock.now_ms()
+        with self._store.read() as snapshot:
+            return held_back(snapshot, given, now_ms)
 
     def stale(self) -> list[Task]:
         """Answer `Queries.stale`."""

@@ -74,6 +74,8 @@ BREAKER_FAILURES_MAX: Final = 1_000_000
 BREAKER_OPEN_MS_MAX: Final = 604_800_000
 # [LIMIT-6] How long smaller tasks may pass a larger one, and for how many larger ones an account remembers that.
 PASS_MS: Final = 60_000
+# [LIMIT-6] How soon maintenance looks again whether others may pass the first in line.
+LINE_LOOK_MS: Final = 5_000
 REFUSED_MAX: Final = 64
 # [PAUSE-1] How many keys of a queue, and how many kinds, may be paused at once.
 PAUSES_MAX: Final = 1_000

@@ -55,7 +55,8 @@ def verdict_of(events: Iterable[e.Recordable]) -> Verdict | None:
             case e.Completed():
                 return HEALTHY
             case e.Retried() if event.budget != "attempt":
-                return Verdict(False, event.error.limit, event.run_at_ms if event.budget == "quota" else None)
+                back_ms = event.quota_back_ms or 0
+                return Verdict(False, event.error.limit, back_ms if event.budget == "quota" else None)
             case e.Failed() | e.Quarantined() if event.verb == "fail":
                 return HEALTHY
             case e.Failed() | e.Quarantined() if event.verb == "retry" and (budget := _spent_budget(event)):

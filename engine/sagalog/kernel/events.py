@@ -219,13 +219,17 @@ class ChildAdopted(Recordable, frozen=True):
 
 
 class Retried(Recordable, frozen=True):
-    """A failed attempt, and when the next one is due (`run_at_ms`); it counts against `budget`."""
+    """A failed attempt, and when the next one is due (`run_at_ms`); it counts against `budget`.
+
+    `quota_back_ms` is when a quota is back, where the worker has said so. [BREAKER-1]
+    """
 
     fence: int
     verb: str
     error: Failure
     budget: Budget
     run_at_ms: int
+    quota_back_ms: int | None = None
 
 
 class Parked(Recordable, frozen=True):

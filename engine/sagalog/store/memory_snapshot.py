@@ -20,7 +20,7 @@ from sagalog.store.accounts import COUNTING
 from sagalog.store.audits import AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import Delayed, PinnedTasks, UnclaimedUndo
 from sagalog.store.dependencies import Ends
-from sagalog.store.limit_uses import Place
+from sagalog.store.limit_uses import Candidate, Place
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim
 from sagalog.store.projection import encode_fold, refold
@@ -114,6 +114,10 @@ class MemorySnapshot:
         uses = (one for task, _ in found.readable(self._tables) for one in self._tables.limit_uses[task.id])
         fitting = [one for one in uses if one.account == account and one.place == place]
         return len([one for one in fitting if section is None or one.section == section][:limit])
+
+    def in_line(self, account: str, place: Place, section: str, limit: int, /) -> Sequence[Candidate]:
+        """Look at every task."""
+        return [one for one in found.in_line(self._tables, account, place) if one.section == section][:limit]
 
     def is_governed(self, queue: str) -> bool:
         """Look for the queue's stream."""

@@ -14,7 +14,7 @@ from sagalog.codec import Envelope
 from sagalog.kernel.accounts import Account
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store.dependencies import Ends
-from sagalog.store.limit_uses import Place
+from sagalog.store.limit_uses import Candidate, Place
 from sagalog.store.row import Row
 
 
@@ -126,6 +126,10 @@ class Reads(Protocol):
 
     def placed(self, account: str, place: Place, limit: int, section: str | None = None) -> int:
         """Count the tasks that have this place under an account, no further than `limit`; of a section, or of all."""
+        ...
+
+    def in_line(self, account: str, place: Place, section: str, limit: int, /) -> Sequence[Candidate]:
+        """List the first tasks of a section that have this place under an account, in its order. [LIMIT-5]"""
         ...
 
     def is_governed(self, queue: str) -> bool:

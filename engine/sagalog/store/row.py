@@ -37,9 +37,12 @@ class Row(NamedTuple):
     parent        the task that created it as a child, and `correlation_id` the name of its group; None: there is none
     cancel_ms     from when on maintenance has to cancel it, or ask its holder to stop [DEADLINE-1]; None: never, as for
                   nearly every task
-    build         the build to which it is pinned; None: to none, as for nearly every task [BUILD-1]
+    build         while it is pending, the build to which it is pinned; None: to none, as for nearly every task
+                  [BUILD-1]
     follows       the parent with which it is cancelled, while it lives and was not asked to stop; None: there is none
                   [CANCEL-4]
+    affinity_ms   of a task with an affinity that a worker may lease for work: since when it waits, that is, its due
+                  time, or its creation where that is later [ORDER-2]; else None
     owed          the compensation kinds that a compensating task owes, sorted, as a JSON list; else None
     run_at_ms     when maintenance has to look at a task that is not leased: its due time, or the end of its wait
     undo_ms       from when on an undo that no worker has leased is due; None: there is none
@@ -52,8 +55,6 @@ class Row(NamedTuple):
     wait          the name of the wait that it is parked for; None: it is not parked
     held          the account of the limit that it lacks; None: it is at another gate than `held` [LIMIT-5]
     holds         1 where its lease has units of a named limit, for which tasks of other queues may wait; else None
-    affinity_ms   of a task with an affinity that a worker may lease for work: since when it waits, that is, its due
-                  time, or its creation where that is later [ORDER-2]; else None
     expires_ms    when its lease is over; None: never, or it has none
     renewed_ms    when its lease was last renewed
     """
@@ -67,6 +68,7 @@ class Row(NamedTuple):
     cancel_ms: int | None
     build: str | None
     follows: str | None
+    affinity_ms: int | None
     state: str
     owed: str | None
     run_at_ms: int | None
@@ -78,7 +80,6 @@ class Row(NamedTuple):
     wait: str | None
     held: str | None
     holds: int | None
-    affinity_ms: int | None
     expires_ms: int | None
     renewed_ms: int | None
 
@@ -103,8 +104,9 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None, held: 
             task.parent,
             task.correlation_id,
             None if task.deadline_ms is None and task.start_by_ms is None else cancel_ms(task),
-            task.build,
+            task.build if task.build is None or task.state is State.PENDING else None,
             task.parent if task.ends_with_parent and task.state in FORWARD else None,
+            None if task.affinity is None or gate not in READY else max(task.run_at_ms, task.created_ms),
             str(task.state),
             owed_kinds(task) if undoing else None,
             run_at_ms,
@@ -116,7 +118,6 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None, held: 
             None if waiting is None else waiting.name,
             held,
             1 if task.uses and lease is not None and lease.uses else None,
-            None if task.affinity is None or gate not in READY else max(task.run_at_ms, task.created_ms),
             expires_ms,
             None if lease is None else lease.renewed_ms,
         )

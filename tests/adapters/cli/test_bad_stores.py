@@ -197,6 +197,7 @@ READING: Final = frozenset(
         "limit ls",
         "kind ls",
         "queue ls",
+        "queue holders",
     }
 )
 # No such artifact, input, worker, schedule or limit is there, which is seen without writing.

@@ -99,9 +99,11 @@ def test_a_closed_or_full_output_is_status_9_and_no_reader_is_status_141(
                 engine.set_limit("n", slots=1)
                 engine.pause(queue="n")
                 engine.pause(kind="n")
-                if name == "limit holders":
-                    engine.create("k", queue="q", uses={"n": 1})
-                    engine.claim("q", owner="ann", ttl_ms=None)
+                if name in ("limit holders", "queue holders"):
+                    engine.resume(queue="n")
+                    engine.resume(kind="n")
+                    engine.create("n", queue="n", uses={"n": 1}, key="n")
+                    engine.claim("n", owner="ann", ttl_ms=None)
         return [*flags, "--db", db, *words(name, *([("ID", "ended")] if name == "retry" else []))]
 
     with open("/dev/full", "w", encoding="utf-8") as full:

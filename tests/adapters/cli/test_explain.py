@@ -73,7 +73,7 @@ def test_the_document_has_codes_parameters_sentences_and_advice(engine: sagalog.
         {
             "code": "lacks_units",
             "parameters": {"limit": "gpu", "asked": 1, "free": 0, "holders": ["holder"]},
-            "sentence": "it asks for 1 of the limit 'gpu', of which 0 are free; 'holder' have units",
+            "sentence": "it asks for 1 of the limit 'gpu', of which none is free; 'holder' has units",
             "advice": "sagalog limit holders gpu",
         }
     ]
@@ -111,3 +111,40 @@ def test_a_text_of_a_caller_steers_no_terminal(engine: sagalog.Engine, path: Pat
     engine.pause(kind="build", reason="red\x1b[31m")
 
     assert lines(path, "task")[1].endswith("since TIME: red\\x1b[31m")
+
+
+def test_a_pinned_task_that_no_worker_takes_is_not_called_claimable(engine: sagalog.Engine, path: Path) -> None:
+    """[BUILD-4]"""
+    engine.create("build", id="task", build="new")
+
+    assert lines(path, "task") == [
+        "task is pending, and no live worker takes it:",
+        "  - it is pinned to the build 'new', which no live worker of its queue 'default' names",
+        "    start a worker of that build in queue default (sagalog worker run --build new), or have any worker take "
+        "it: sagalog amend task --without build",
+        "  a claim that names the build 'new' leases it now: it is number 1 of queue 'default'",
+        "  it is pinned to the build 'new': no claim leases it that does not name it",
+        "  no worker has written itself into this store",
+    ]
+
+
+def test_what_the_next_claim_does_first_is_said_in_the_first_line(engine: sagalog.Engine, path: Path) -> None:
+    """[LEASE-2]"""
+    engine.create("build", id="task")
+    engine.claim("default", owner="ann", ttl_ms=1)
+    clock_ms = engine.now_ms()
+    while engine.now_ms() <= clock_ms + 1:
+        pass
+
+    assert lines(path, "task")[0] == "task is running: the next claim, or `sagalog recover`, sees to it first"
+
+
+def test_an_end_is_explained_with_its_cause(engine: sagalog.Engine, path: Path) -> None:
+    engine.create("build", id="task")
+    engine.cancel("task", "it is no use")
+
+    assert lines(path, "task") == [
+        "task is cancelled: no claim leases it now",
+        "  - it has ended as cancelled at TIME: it is no use",
+        "    sagalog show task, or sagalog retry task",
+    ]

@@ -97,7 +97,14 @@ def test_a_listing_says_in_a_column_of_its_own_what_a_task_waits_for(path: Path)
 
 def test_the_json_of_a_task_has_fields_for_what_it_waits_for(path: Path) -> None:
     tasks = {task["id"]: task["waits_for"] for task in call("list", "--db", url_of(path), "--json").documents}
-    nothing: dict[str, object] = {"until_ms": None, "signal": None, "tasks": 0, "undos": []}
+    nothing: dict[str, object] = {
+        "until_ms": None,
+        "signal": None,
+        "tasks": 0,
+        "undos": [],
+        "held_back": [],
+        "build": None,
+    }
     assert tasks == {
         "suspect": {"gate": "ready_alone", **nothing},
         "later": {"gate": "later", **nothing, "until_ms": FAR_MS},

@@ -82,6 +82,7 @@ CASES = {
     "kind pause": Case("kind pause build"),
     "kind resume": Case("kind resume build"),
     "queue ls": Case("queue ls", f"{QUERIES}.queues"),
+    "queue holders": Case("queue holders agents", f"{QUERIES}.holders"),
     "queue set": Case("queue set agents --affinity-wait 60s"),
     "queue limit": Case("queue limit agents --slots 1"),
     "queue pause": Case("queue pause agents"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -253,3 +254,77 @@ def test_a_listing_names_what_cannot_be_read(engine: sagalog.Engine, path: Path)
         assert (answer.status, row.split()[0]) == (0, id)
         assert f"unreadable: {category}/{id}@1 was changed" in row
         assert [one["code"] for one in of(path, category, "ls", "--json").documents] == ["unreadable"]
+
+
+def test_the_holders_of_a_queue_and_of_a_key_are_listed(engine: sagalog.Engine, path: Path) -> None:
+    """[LIMIT-2]"""
+    engine.limit_queue("default", slots=9, per_key_slots=1)
+    for id, key in (("a", "web"), ("b", "api"), ("c", "web")):
+        engine.create("build", id=id, key=key)
+    engine.claim("default", owner="ann", ttl_ms=None, limit=9)
+
+    def holders(*words: str) -> list[str]:
+        out = call("queue", "holders", "default", "--db", str(path), *words).out
+        return [line.split()[0] for line in out.splitlines()[1:]]
+
+    assert holders() == ["a", "b"]
+    assert holders("--key", "web") == ["a"]
+    answer = call("queue", "holders", "default", "--key", "web", "--db", str(path), "--json")
+    assert answer.documents == [{"task": "a", "units": 1}]
+    answer = call("queue", "holders", "default", "--key", "none", "--db", str(path))
+    assert (answer.out, answer.err) == ("", "note: no task has a unit of the key 'none' of queue 'default'\n")
+    assert call("queue", "holders", "free", "--db", str(path)).err == "note: no task has a unit of queue 'free'\n"
+
+
+def test_show_has_the_limits_that_a_task_uses(engine: sagalog.Engine, path: Path) -> None:
+    engine.set_limit("gpu", slots=2)
+    engine.create("build", id="t", uses={"gpu": 2}, build="new")
+    shown = [line.split() for line in call("show", "t", "--db", str(path)).out.splitlines()]
+    assert ["uses", "gpu=2"] in shown
+    assert ["build", "new"] in shown
+
+
+def test_a_listing_says_which_limit_pause_or_breaker_holds_a_task_back(engine: sagalog.Engine, path: Path) -> None:
+    """[LIMIT-5] [PAUSE-1] [BREAKER-1]"""
+    engine.set_limit("gpu", slots=1)
+    engine.set_limit("api", breaker=sagalog.Breaker(1, 3_600_000))
+    engine.limit_queue("default", per_key_slots=1)
+    created: dict[str, dict[str, Any]] = {
+        "ready": {"uses": {"gpu": 1}},
+        "held": {"uses": {"gpu": 1}},
+        "key": {"key": "web"},
+        "held-key": {"key": "web"},
+        "broken": {"uses": {"api": 1}},
+        "pinned": {"build": "new"},
+        "kind": {"kind": "test"},
+        "queue": {"queue": "agents"},
+        "paused-key": {"key": "paused"},
+    }
+    for id, given in created.items():
+        engine.create(given.pop("kind", "build"), id=id, **given)
+    lease = engine.acquire("broken", owner="ann", ttl_ms=None)
+    failure = sagalog.Failure("down", "", limit="api")
+    lease.retry(failure, budget="transient", run_at_ms=engine.now_ms())
+    for target in ({"kind": "test"}, {"queue": "agents"}, {"key": "paused"}):
+        engine.pause(**target)
+
+    out = call("list", "--db", str(path)).out.splitlines()
+    at = out[0].index("WAITS_FOR")
+    shown = {line.split()[0]: line[at:] for line in out[1:]}
+    assert shown.pop("broken").startswith("the breaker of api, 20")
+    assert shown == {
+        "ready": "a worker",
+        "held": "a limit: gpu",
+        "key": "a worker",
+        "held-key": "a limit: key web",
+        "pinned": "a worker of build new",
+        "kind": "resume of the kind test",
+        "queue": "resume of the queue agents",
+        "paused-key": "resume of the key paused",
+    }
+    documents = {one["id"]: one["waits_for"] for one in call("list", "--db", str(path), "--json").documents}
+    assert [id for id, one in documents.items() if one["gate"] == "held" and "gpu" in str(one)] == ["held"]
+    assert sum(one.held for one in engine.limits() if one.name == "gpu") == 1
+    assert documents["held"]["held_back"] == [{"code": "held", "parameters": {"limit": "gpu"}}]
+    assert (documents["queue"]["gate"], documents["pinned"]["build"]) == ("ready", "new")
+    assert [one["code"] for one in documents["queue"]["held_back"]] == ["paused_queue"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from sagalog.engine.explanation import OF_WORKERS, Explanation, Reason
-from sagalog.engine.explanations import of_breakers, of_limits, of_pauses, of_states, of_waits, of_workers
+from sagalog.engine.explanations import of_breakers, of_ends, of_limits, of_pauses, of_states, of_waits, of_workers
 from sagalog.engine.explanations.subject import Subject
 from sagalog.errors import Corrupt, NotFound
 from sagalog.kernel.state import TaskFold
@@ -21,7 +21,7 @@ Sort = Callable[[Subject], Iterator[Reason]]
 
 # Why no claim leases it, in the order of the answer, which `Explanation` documents.
 REASONS: Final[tuple[Sort, ...]] = (
-    of_states.ended,
+    of_ends.ended,
     of_states.leased,
     of_states.deadline_passed,
     of_states.not_due,
@@ -39,8 +39,11 @@ REASONS: Final[tuple[Sort, ...]] = (
     of_workers.build_absent,
     of_workers.preflights,
 )
+# What is worth knowing of a task that a claim would lease.
+NOTES_OF_CLAIMABLE: Final[tuple[Sort, ...]] = (of_states.claimable, of_limits.let_in_next)
 # What is worth knowing besides.
 NOTES: Final[tuple[Sort, ...]] = (
+    of_workers.pinned,
     of_states.owes_undo,
     of_states.suspect,
     of_states.cancel_requested,
@@ -68,6 +71,6 @@ def _explanation(subject: Subject) -> Explanation:
     task: TaskFold = subject.task
     reasons = tuple(reason for sort in REASONS for reason in sort(subject))
     is_claimable = all(reason.code in OF_WORKERS for reason in reasons)
-    notes = [*of_states.claimable(subject)] if is_claimable else []
+    notes = [note for sort in NOTES_OF_CLAIMABLE for note in sort(subject)] if is_claimable else []
     notes += [note for sort in NOTES for note in sort(subject)]
     return Explanation(task.id, task.state, is_claimable, reasons, tuple(notes))

@@ -11,7 +11,7 @@ from typing import Final
 from sagalog.engine.explanation import Reason
 from sagalog.engine.explanations.subject import Subject, without
 from sagalog.kernel.accounts import account_of_queue, key_of_account, stream_of_account
-from sagalog.kernel.bounds import READY_MAX
+from sagalog.kernel.bounds import MOVES_MAX, READY_MAX
 from sagalog.kernel.values import Lack, Parameters
 from sagalog.store import section_of
 
@@ -46,15 +46,47 @@ def lacks(subject: Subject) -> Iterator[Reason]:
 
 
 def behind_others(subject: Subject) -> Iterator[Reason]:
-    """It is held though it lacks nothing: others of its queue and kind come before it, or maintenance lets it in."""
-    account = subject.held
-    is_lacking = any(True for _ in lacks(subject))
-    if account is None or not subject.is_startable or is_lacking or stream_of_account(account) in subject.unreadable:
+    """It lacks nothing, and others of its queue, kind and build come before it: as many as may start at once."""
+    if not subject.is_startable or subject.accounts.lack(subject.limited) is not None:
         return
+    held = subject.held
+    accounts = [held] if held is not None else [one.account for one in subject.asked] if subject.gate == "later" else []
+    for account in accounts:
+        if stream_of_account(account) in subject.unreadable or _comes_in(subject, account):
+            continue
+        yield Reason("behind_others", {**named(account), "ready": _ready_max(subject, account)})
+        return
+
+
+def let_in_next(subject: Subject) -> Iterator[Reason]:
+    """It is held, and the next claim lets it in, or maintenance before that."""
+    if subject.held is not None and subject.is_startable:
+        yield Reason("let_in_next", named(subject.held))
+
+
+def _comes_in(subject: Subject, account: str) -> bool:
+    """Check whether the next look at an account makes the task ready: it has room, or is before what is ready."""
+    section, most = section_of(subject.task), _ready_max(subject, account)
+    ready = subject.snapshot.in_line(account, "ready", section, READY_MAX)
+    room = most - len(ready)
+    if subject.held is None:
+        return room > 0 or not ready or _is_before(subject, ready[-1].stream)
+    for candidate in subject.snapshot.in_line(account, "held", section, MOVES_MAX):
+        if candidate.stream == f"task/{subject.task.id}":
+            return room > 0
+        other = subject.other(candidate.stream)
+        room -= other is not None and subject.accounts.lack(other) is None
+    return False
+
+
+def _is_before(subject: Subject, stream: str) -> bool:
+    other, task = subject.other(stream), subject.task
+    return other is not None and (task.priority, task.created_ms) < (other.priority, other.created_ms)
+
+
+def _ready_max(subject: Subject, account: str) -> int:
     room = subject.accounts.room(account)
-    ready = subject.snapshot.placed(account, "ready", READY_MAX + 1, section_of(subject.task))
-    is_full = ready >= min(READY_MAX if room is None else room, READY_MAX)
-    yield Reason("behind_others" if is_full else "let_in_next", {**_named(account), "ready": ready})
+    return READY_MAX if room is None else min(room, READY_MAX)
 
 
 def _of_lack(subject: Subject, lack: Lack) -> Reason | None:
@@ -66,23 +98,27 @@ def _of_lack(subject: Subject, lack: Lack) -> Reason | None:
         case "line":
             first = subject.accounts.entry(account).account.first_in_line(subject.now_ms)
             assert first is not None, "the account says that it is behind the first in line"
-            return Reason("behind_larger", {**_named(account), "first": first.task, "since_ms": first.since_ms})
+            return Reason("behind_larger", {**named(account), "first": first.task, "since_ms": first.since_ms})
         case _:
             return None
 
 
 def _lacking(subject: Subject, account: str, units: int) -> Reason:
     entry = subject.accounts.entry(account)
-    asked = entry.limit.needed(units)
-    parameters: Parameters = {**_named(account), "asked": asked, "free": entry.free(subject.now_ms) or 0}
-    if holders := tuple(id for id, _ in subject.snapshot.holders(account, HOLDERS_MAX)):
-        parameters["holders"] = holders
-    if (refilled_ms := entry.at(subject.now_ms).refilled_ms(entry.limit, asked)) is not None:
+    takes = entry.limit.needed(units)
+    parameters: Parameters = {**named(account), "asked": units, "free": entry.free(subject.now_ms) or 0}
+    if takes != units:
+        # [LIMIT-4] What asks for more than a limit allows takes the whole of it.
+        parameters["takes"] = takes
+    if (refilled_ms := entry.at(subject.now_ms).refilled_ms(entry.limit, takes)) is not None:
+        # Time alone gives these units, and the end of no lease does.
         parameters["refilled_ms"] = refilled_ms
+    elif holders := tuple(id for id, _ in subject.snapshot.holders(account, HOLDERS_MAX)):
+        parameters["holders"] = holders
     return Reason("lacks_units", parameters)
 
 
-def _named(account: str) -> Parameters:
+def named(account: str) -> Parameters:
     """Return the parameters that name an account: a limit, a queue, or a key within a queue."""
     category, _, name = stream_of_account(account).partition("/")
     key = key_of_account(account)

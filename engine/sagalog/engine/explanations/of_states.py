@@ -1,4 +1,4 @@
-"""The reasons in the task itself: it has ended, a worker holds it, its time has not come, or a deadline has.
+"""The reasons in the task itself while it lives: a worker holds it, its time has not come, or a deadline has.
 
 Rule: as of the whole package.
 """
@@ -6,34 +6,16 @@ Rule: as of the whole package.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Final
 
-from sagalog.codec import read
 from sagalog.engine.explanation import Reason
 from sagalog.engine.explanations.subject import Subject
-from sagalog.errors import Corrupt
 from sagalog.kernel.deadlines import cancel_ms, passed_deadline
-from sagalog.kernel.events import NAMES, Noted
-from sagalog.kernel.values import Parameters, State
+from sagalog.kernel.values import Parameters, Purpose, State
 from sagalog.store import Claim
 
 # How many tasks of a queue are looked at for the place of one.
 PLACES_MAX: Final = 64
-# How many of the newest events are looked at for the one that ended a task: only notes come behind it.
-_NOTES_MAX: Final = 64
-
-
-def ended(subject: Subject) -> Iterator[Reason]:
-    """It has ended, so nothing leases it again. [TERM-1]"""
-    task = subject.task
-    if task.is_terminal:
-        parameters: Parameters = {"task": task.id, "state": str(task.state)}
-        if (at_ms := _ended_ms(subject)) is not None:
-            parameters["at_ms"] = at_ms
-        if (successor := _successor(subject)) is not None:
-            parameters["successor"] = successor
-        yield Reason("ended", parameters)
 
 
 def leased(subject: Subject) -> Iterator[Reason]:
@@ -72,9 +54,13 @@ def claimable(subject: Subject) -> Iterator[Reason]:
     task = subject.task
     store = subject.snapshot.store()
     paused = frozenset() if store is None else frozenset(store.paused_kinds)
-    claim = Claim((task.queue,), "work" if subject.is_pending else "undo", PLACES_MAX, excluded=paused)
+    purpose: Purpose = "work" if subject.is_pending else "undo"
+    build = task.build if subject.is_pending else None
+    claim = Claim((task.queue,), purpose, PLACES_MAX, excluded=paused, build=build)
     first = [] if task.is_suspect else subject.snapshot.standing(claim)
     parameters: Parameters = {"queue": task.queue}
+    if build is not None:
+        parameters["build"] = build
     if task.id in first:
         parameters["place"] = first.index(task.id) + 1
     yield Reason("claimable", parameters)
@@ -113,19 +99,3 @@ def undo_kinds(subject: Subject) -> tuple[str, ...]:
     """Return the kinds of the compensations that it owes, sorted."""
     task = subject.task
     return tuple(sorted({task.compensations[id].kind for id in task.owed()}))
-
-
-def _ended_ms(subject: Subject) -> int | None:
-    """Return when it ended; None: more notes have followed than are looked at."""
-    stream, version = f"task/{subject.task.id}", subject.task.version
-    newest = subject.snapshot.history(stream, max(0, version - _NOTES_MAX))
-    return next((one.at_ms for one in reversed(newest) if one.type != NAMES[Noted]), None)
-
-
-def _successor(subject: Subject) -> str | None:
-    """Return its successor; None: it has none, or the note that names it cannot be read. [TERM-2]"""
-    task = subject.task
-    with suppress(Corrupt):
-        noted = read(subject.snapshot.recorded(task.id, task.successor_version)) if task.successor_version else None
-        return noted.successor if isinstance(noted, Noted) else None
-    return None

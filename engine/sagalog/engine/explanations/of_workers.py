@@ -31,9 +31,9 @@ def no_live_worker(subject: Subject) -> Iterator[Reason]:
 
 
 def build_absent(subject: Subject) -> Iterator[Reason]:
-    """It is pinned to a build, and workers are known, and none that lives in its queue names that one. [BUILD-4]"""
+    """It is pinned to a build, and no live worker of its queue names that one, or none is known at all. [BUILD-4]"""
     build, queue = subject.task.build, subject.task.queue
-    if subject.is_pending and build is not None and subject.workers and not has_build(subject.live, build, queue):
+    if subject.is_pending and build is not None and not has_build(subject.live, build, queue):
         yield Reason(
             "build_absent", {"build": build, "queue": queue, "live": len(subject.live), "task": subject.task.id}
         )
@@ -49,6 +49,12 @@ def preflights_elsewhere(subject: Subject) -> Iterator[Reason]:
     """Preflights fail on some of the workers that know its kind, and another one takes it."""
     if _taking(subject):
         yield from _failing(subject)
+
+
+def pinned(subject: Subject) -> Iterator[Reason]:
+    """It is pinned, so only a claim that names its build leases it. [BUILD-1]"""
+    if subject.is_pending and subject.task.build is not None:
+        yield Reason("pinned", {"build": subject.task.build})
 
 
 def busy(subject: Subject) -> Iterator[Reason]:

@@ -51,10 +51,12 @@ class ReadView:
 class Subject:
     """One task that can be read, with all that its explanation needs."""
 
-    def __init__(self, snapshot: Snapshot, task: TaskFold, now_ms: int) -> None:
+    def __init__(self, snapshot: Snapshot, task: TaskFold, now_ms: int, accounts: Accounts | None = None) -> None:
         self.snapshot = snapshot
         self.task = task
         self.now_ms = now_ms
+        # The accounts of limits, counted as a claim counts; those of a listing are shared.
+        self.accounts = accounts or Accounts(cast(View, ReadView(snapshot, now_ms)))
 
     @property
     def is_pending(self) -> bool:
@@ -97,11 +99,6 @@ class Subject:
     # --- accounts -------------------------------------------------------------------------------------------------
 
     @cached_property
-    def accounts(self) -> Accounts:
-        """The accounts of limits, counted as a claim counts."""
-        return Accounts(cast(View, ReadView(self.snapshot, self.now_ms)))
-
-    @cached_property
     def is_governed(self) -> bool:
         """Whether its queue has settings."""
         return self.snapshot.is_governed(self.task.queue)
@@ -136,6 +133,13 @@ class Subject:
             if stream_of_account(one.account) in self.unreadable:
                 task = without(task, one.account)
         return task
+
+    def other(self, stream: str) -> TaskFold | None:
+        """Return another task; None: it cannot be read."""
+        try:
+            return self.snapshot.task(stream.partition("/")[2])
+        except Corrupt:
+            return None
 
     # --- workers --------------------------------------------------------------------------------------------------
 

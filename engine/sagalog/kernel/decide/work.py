@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from sagalog.errors import AlreadySettled, CompensationRequired, Rejected
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -17,6 +19,7 @@ from sagalog.kernel.decide.rules import (
     cancelled_after,
     cut,
     cut_failure,
+    due_in,
     ended_by,
     existing,
     held,
@@ -70,11 +73,20 @@ def retry(task: TaskFold | None, command: c.Retry, now_ms: int, epoch: int) -> D
     tries = task.transients if command.budget == "transient" else task.failures
     run_at_ms = next_try_ms(policy_of(task), tries, command, now_ms)
     retried = e.Retried(fence=command.fence, verb="retry", error=error, budget=command.budget, run_at_ms=run_at_ms)
+    if command.budget == "quota" and (back_ms := _quota_back_ms(command, now_ms)) is not None:
+        retried = msgspec.structs.replace(retried, quota_back_ms=back_ms)
     if task.cancel_version:
         return (retried, *cancelled_after(task))
     if code := _spent_code(task, command, now_ms):
         return (spent_event(task, code, error, command.fence, "retry"),)
     return (retried,)
+
+
+def _quota_back_ms(command: c.Retry, now_ms: int) -> int | None:
+    """Return when a quota is back, as the worker has said; None: a backoff says nothing of it. [BREAKER-1]"""
+    if command.run_at_ms is not None:
+        return command.run_at_ms
+    return None if command.retry_after_ms is None else due_in(command.retry_after_ms, now_ms)
 
 
 def complete(task: TaskFold | None, command: c.Complete, now_ms: int, epoch: int) -> Decision:

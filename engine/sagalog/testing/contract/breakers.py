@@ -12,7 +12,7 @@ from sagalog.codec import read
 from sagalog.engine.lease import Lease
 from sagalog.errors import Blocked, InvalidValue, LeaseLost, NotFound
 from sagalog.kernel.bounds import BREAKER_OPEN_MS_MAX, CARRY_EVENTS
-from sagalog.kernel.values import Breaker, Compensation, Failure, Retry
+from sagalog.kernel.values import Breaker, Compensation, Failure, Rate, Retry
 from sagalog.store import Claim
 from sagalog.testing.contract.base import BROKEN, TTL_MS, ids
 from sagalog.testing.contract.limited import LimitedContract
@@ -119,6 +119,37 @@ class BreakerContract(LimitedContract):
             assert self.engine.limits()[0].breaker_mode == "open"
             self.engine.reset_breaker(limit="gpu")
             self.engine.cancel(f"t{until_ms}")
+        self.fair()
+
+    def test_a_quota_that_names_no_reset_opens_a_breaker_for_its_pause(self) -> None:
+        """[BREAKER-1] And for twice as long after each probe that meets it again: a backoff says nothing of it."""
+        self.opened_by_quota()
+        for pause_ms in (PAUSE_MS, 2 * PAUSE_MS, 200_000):
+            assert self.engine.breakers()[0].until_ms == self.clock.now_ms() + pause_ms
+            self.clock.advance(pause_ms)
+            [probe] = self.claim()
+            probe.retry(DOWN, budget="quota")
+        self.fair()
+
+    def test_a_reset_that_a_worker_names_counts_without_its_jitter(self) -> None:
+        """[BREAKER-1] [ATTEMPT-4]"""
+        self.watched("t")
+        [lease] = self.claim()
+        lease.retry(DOWN, budget="quota", retry_after_ms=10 * PAUSE_MS)
+        assert self.engine.breakers()[0].until_ms == self.clock.now_ms() + 10 * PAUSE_MS
+        self.fair()
+
+    def test_a_breaker_of_a_rate_leaves_it_as_the_log_gives_it(self) -> None:
+        """[LIMIT-7] Where it changes while some of the rate is used."""
+        self.engine.set_limit("gpu", rate=Rate(10, 7_000), breaker=Breaker(1, 1_000, 1_000))
+        self.users("a", "b", "c", retry=PATIENT)
+        for passed_ms in (333, 1_001, 777):
+            leases = self.claim()
+            self.clock.advance(passed_ms)
+            for lease in leases:
+                self.fail(lease)
+            self.fair()
+        self.engine.reset_breaker(limit="gpu")
         self.fair()
 
     def test_a_failure_that_spends_the_budget_of_its_task_counts_too(self) -> None:
@@ -427,6 +458,12 @@ class BreakerContract(LimitedContract):
         """Create tasks that use a limit with a breaker."""
         self.engine.set_limit("gpu", slots=50, breaker=BREAKER)
         self.users(*tasks, **{"retry": PATIENT, **arguments})
+
+    def opened_by_quota(self) -> None:
+        """Open the breaker by a quota of which nothing says when it is back."""
+        self.watched(*(f"t{number}" for number in range(8)), retry=Retry(transient_max=None, quota_wait_max_ms=None))
+        [lease] = self.claim()
+        lease.retry(DOWN, budget="quota")
 
     def strike(self, times: int) -> None:
         """Have leases fail one after the other because of the surroundings."""

@@ -5,10 +5,11 @@ Rule: what the store keeps of it follows from the log, so a rebuild gives the sa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sagalog.errors import Blocked, InvalidValue, NotFound, OverBound, WrongState
-from sagalog.kernel.bounds import MOVES_MAX, PASS_MS, READY_MAX, UNITS_MAX
+from sagalog.kernel.bounds import LINE_LOOK_MS, MOVES_MAX, PASS_MS, READY_MAX, UNITS_MAX
 from sagalog.kernel.values import Compensation, Rate, Units
 from sagalog.testing.contract.base import BROKEN, TTL_MS, ids
 from sagalog.testing.contract.limited import LimitedContract
@@ -264,6 +265,66 @@ class LimitContract(LimitedContract):
         self.engine.set_limit("gpu", slots=3)
         assert self.gates("a", "b", "c", "d") == ["ready", "ready", "ready", "held limit/gpu"]
         assert len(self.claim(limit=9)) == 3
+        self.fair()
+
+    def test_two_large_tasks_that_wait_for_each_other_both_start(self) -> None:
+        """[LIMIT-6] One is held behind the other at one limit, and goes before it at the other one."""
+        self.engine.set_limit("gpu", slots=2)
+        self.engine.set_limit("cpu", slots=2)
+        self.create("x", uses={"cpu": 1})
+        self.create("y", uses={"gpu": 1})
+        ends = {lease.task.id: lease for lease in self.claim(limit=2, ttl_ms=None)}
+        for id, uses in (("first", {"cpu": 2}), ("second", {"cpu": 2, "gpu": 1}), ("third", {"cpu": 2, "gpu": 2})):
+            self.create(id, uses=uses)
+            self.clock.advance(1)
+        self.clock.advance(PASS_MS)
+        for id in ("x", "y"):
+            ends[id].complete()
+        done = []
+        for _ in range(6):
+            for lease in self.claim(limit=9):
+                done += ids([lease])
+                lease.complete()
+            self.clock.advance(LINE_LOOK_MS)
+        assert sorted(done) == ["first", "second", "third"]
+        self.fair()
+
+    def test_tasks_pass_the_first_in_line_once_that_cannot_start(self) -> None:
+        """[LIMIT-6] Whatever keeps it, and though no event of their limit says so."""
+
+        def use_up() -> None:
+            self.create("z", uses={"cpu": 1}, queue="q2")
+            self.claim("q2", ttl_ms=None)
+
+        keeps: list[Callable[[], object]] = [
+            lambda: self.engine.pause(kind="large"),
+            lambda: self.engine.pause(queue="qa"),
+            lambda: self.engine.pause(limit="cpu"),
+            lambda: self.engine.amend("large", run_at_ms=self.clock.now_ms() + 3_600_000),
+            use_up,
+        ]
+        undo: list[Callable[[], object]] = [
+            lambda: self.engine.resume(kind="large"),
+            lambda: self.engine.resume(queue="qa"),
+            lambda: self.engine.resume(limit="cpu"),
+            lambda: self.engine.amend("large", run_at_ms=self.clock.now_ms()),
+            lambda: None,
+        ]
+        self.engine.set_limit("gpu", slots=2)
+        self.engine.set_limit("cpu", slots=1)
+        self.create("holds", queue="q1", uses={"gpu": 1})
+        self.claim("q1", ttl_ms=None)
+        self.create("large", kind="large", queue="qa", uses={"gpu": 2, "cpu": 1})
+        self.clock.advance(PASS_MS)
+        for number, (keep, let) in enumerate(zip(keeps, undo, strict=True)):
+            self.create(f"small-{number}", queue="q1", uses={"gpu": 1})
+            assert self.claim("q1") == []
+            keep()
+            self.clock.advance(LINE_LOOK_MS)
+            [lease] = self.claim("q1")
+            lease.complete()
+            let()
+            self.clock.advance(PASS_MS)
         self.fair()
 
     # --- rates ----------------------------------------------------------------------------------------------------

@@ -20,6 +20,17 @@ WAIVED = "it has no effects"
 class MaintenanceContract(Contract):
     """The tests of `recover`, `stale`, and the maintenance of a claim."""
 
+    def test_recover_goes_on_with_what_waits_for_a_task_that_it_has_ended(self) -> None:
+        """[UPKEEP-1] [WAIT-3] So a second call finds nothing more."""
+        self.create("first", start_by_ms=self.clock.now_ms() + 1)
+        self.create("second", after=["first"])
+        self.create("third", after=["second"])
+        self.clock.advance(1)
+        assert {one.task for one in self.engine.recover()} == {"first", "second", "third"}
+        assert [self.get(id).state for id in ("first", "second", "third")] == ["cancelled"] * 3
+        assert self.engine.recover() == []
+        self.sound()
+
     def test_a_clock_that_was_set_back_delays_nothing(self) -> None:
         """[TIME-3]"""
         retry = Retry(delay_min_ms=1_000, delay_max_ms=1_000)
