@@ -68,7 +68,7 @@ class InvalidValue(Rejected):
     """A value that cannot be stored alike everywhere, or an argument out of its range. [BOUND-1]
 
     Fields: `path`, the argument and the place in it; where JSON is too large, `bound` and `maximum` in bytes; where an
-    int is out of its range, `minimum`, `maximum` and `found`.
+    int of at most 256 bits is out of its range, `minimum`, `maximum` and `found`.
     """
 
     code = "invalid_value"

@@ -26,6 +26,7 @@ from sagalog.kernel.bounds import (
 
 _ELLIPSIS: Final = "…"
 _SHOWN_CHARACTERS_MAX: Final = 80
+_SHOWN_BITS_MAX: Final = 256
 
 # [NAME-1] What no name holds: controls, the separators of lines and paragraphs, surrogates, noncharacters. The list is
 # fixed: the characters that Python calls printable grow with its Unicode tables, so that one version would refuse what
@@ -190,7 +191,8 @@ def _refuse(name: str, expected: str, value: object, **bounds: int) -> NoReturn:
             expected = expected.replace(_ALLOWED, "characters")
         kind += f" of {len(value):,} characters"
     # With the value beside the bounds, an adapter can say the same in its own units.
-    found = {**bounds, "found": value} if bounds and type(value) is int else {}
+    is_short = type(value) is int and value.bit_length() <= _SHOWN_BITS_MAX
+    found = {**bounds, "found": value} if bounds and is_short else {}
     raise InvalidValue(f"{name}: expected {expected}, found {shown(value)} ({kind})", path=name, **found)
 
 
@@ -201,7 +203,7 @@ def type_name(value: object) -> str:
 
 def shown(value: object) -> str:
     """Show a value in at most 80 printable characters; never raises, whatever it is."""
-    if type(value) is int and value.bit_length() > 256:  # Python refuses to spell out the very long ones
+    if type(value) is int and value.bit_length() > _SHOWN_BITS_MAX:  # Python refuses to spell out the very long ones
         return f"an int of {value.bit_length():,} bits"
     if type(value) is str or type(value) is bytes:
         value = value[: _SHOWN_CHARACTERS_MAX + 1]

@@ -77,11 +77,16 @@ def test_a_number_that_was_not_given_to_the_command_keeps_its_name(
     db: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The module of a worker has set it."""
-    (tmp_path / "hasty.py").write_text("import sagalog\nworker = sagalog.Worker(queues='q')\nworker.ttl_ms = 0\n")
+    module = [
+        "import sagalog",
+        "worker = sagalog.Worker(queues='q')",
+        "worker.task('k')(lambda context, payload: None)",
+    ]
+    (tmp_path / "hasty.py").write_text("\n".join([*module, "worker.ttl_ms = 0"]))
     monkeypatch.syspath_prepend(tmp_path)
     answer = call("worker", "run", "--handlers", "hasty:worker", "--until", "idle", "--db", db)
     assert answer.status == 3
-    assert "--ttl" not in answer.err
+    assert "error: ttl_ms: expected an int from 1 to " in answer.err
 
 
 def test_lines_of_standard_input_keep_the_names_of_the_library(db: str) -> None:
@@ -103,6 +108,11 @@ IN_FEW_WORDS = [
     (2, "create k --retry a=1", "Invalid value for '--retry': there is no 'a'; the names are attempts_max, "),
     (2, "create k --use x=y", "Invalid value for '--use': 'y' is not a valid integer. To name a limit with = in"),
     (2, "create k --use x --use x=2", "Invalid value for '--use': 'x' is given twice"),
+    (
+        3,
+        f"create k --priority {'9' * 300}",
+        "--priority: expected an int from -2147483648 to 2147483647, found an int of",
+    ),
     (2, "list --newest --oldest", "--newest and --oldest contradict one another"),
     (2, "list --limit 3 --all", "--all lists all, however many there are: leave out --limit"),
 ]
