@@ -13,13 +13,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
+from typing import Any, BinaryIO, Final, NamedTuple, TypeVar, get_args
 
 import click
 import msgspec
 
 from sagalog import Breaker, Compensation, InvalidValue, OverBound, Rate, Retry, SagalogError, Unknown
 from sagalog.kernel.bounds import BATCH_COMMANDS_MAX, BLOB_BYTES_MAX, BUDGET_MAX, TIME_MS_MAX
+from sagalog.kernel.values import Spent
 from sagalog.validation.values import check_name, shown
 from sagalog_cli.json_faults import NoJson, no_json, no_unicode
 from sagalog_cli.session import Session, advised, now_ms
@@ -142,6 +143,9 @@ def breaker(_: click.Context, param: click.Parameter, given: str | None) -> Brea
         longest_ms = parse_duration(longest) if dots else max(Breaker().pause_max_ms, pause_ms)
     except ValueError as error:
         raise click.BadParameter(f"{given!r} is no breaker: {error}", param=param) from error
+    if longest_ms < pause_ms:
+        text = f"--breaker: the longest pause, {longest}, is shorter than the first one, {pause}; give at least {pause}"
+        raise InvalidValue(text, path="breaker.pause_max_ms")
     return Breaker(int(failures), pause_ms, longest_ms)
 
 
@@ -197,8 +201,18 @@ def _decoded(name: str, text: str) -> Any:
 
 def uses(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, int]:
     """Convert `limit=units`, or `limit` for one unit, each limit once."""
-    pairs = _pairs([one if "=" in one else f"{one}=1" for one in given], param)
-    return {limit: click.INT(units, param) for limit, units in pairs}
+    found: dict[str, int] = {}
+    for one in given:
+        # The last sign counts, so that a limit whose name has one is named with its units: x=y=1.
+        [limit, units] = one.rsplit("=", 1) if "=" in one else [one, "1"]
+        if limit in found:
+            raise click.BadParameter(f"{limit!r} is given twice", param=param)
+        try:
+            found[limit] = click.INT(units, param)
+        except click.BadParameter as error:
+            text = f"{error.message} To name a limit with = in its name, give its units too: {one}=1"
+            raise click.BadParameter(text, param=param) from error
+    return found
 
 
 def tags(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, str]:
@@ -235,11 +249,15 @@ def retry(context: click.Context, param: click.Parameter, given: Sequence[str]) 
 def retry_settings(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
     """Convert `name=value` as `retry` does, and give only what is named."""
     settings = {name: _setting(value) for name, value in _pairs(given, param)}
-    try:
-        msgspec.convert(settings, Retry)
-    except msgspec.ValidationError as error:
-        known = ", ".join(Retry.__struct_fields__)
-        raise click.BadParameter(f"{error}; the names are {known}", param=param) from error
+    for name, value in settings.items():
+        if name not in Retry.__struct_fields__:
+            known = ", ".join(Retry.__struct_fields__)
+            raise click.BadParameter(f"there is no {name!r}; the names are {known}", param=param)
+        try:
+            msgspec.convert({name: value}, Retry)
+        except msgspec.ValidationError as error:
+            expected = " or ".join(get_args(Spent)) if name == "spent" else "a whole number, or for some none"
+            raise click.BadParameter(f"{name}: expected {expected}, found {value!r}", param=param) from error
     return settings
 
 

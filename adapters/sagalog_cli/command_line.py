@@ -131,7 +131,10 @@ def _report_of(error: BaseException) -> tuple[int, str, str, dict[str, object]]:
         stopped = error if isinstance(error, interrupts.Stopped) else interrupts.Stopped(signal.SIGINT)
         return _own_report(stopped.code, stopped.message, stopped.fields)
     if isinstance(error, click.ClickException):
-        return _own_report("usage", error.format_message(), _help(error))
+        # A word that is no number at all is out of no range.
+        return _own_report(
+            "usage", error.format_message().replace("valid integer range", "valid integer"), _help(error)
+        )
     if isinstance(error, OutputFailed):
         return _own_report(error.code, str(error), error.fields)
     if isinstance(error, OSError):

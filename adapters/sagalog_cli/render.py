@@ -31,10 +31,10 @@ from sagalog import (
     WorkerInfo,
 )
 from sagalog.ids import drawn_ms
-from sagalog_cli import gates, json_output
+from sagalog_cli import gates, json_output, settings_tables
 from sagalog_cli.session import now_ms
 from sagalog_cli.tables import Cell, Table, plain, printable
-from sagalog_cli.times import distance, duration, instant
+from sagalog_cli.times import distance, duration, exact_duration, instant
 from sagalog_cli.tracebacks import clipped, lines_in, without
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def tasks(listed: Sequence[Task], now_ms: int, held_back: Mapping[str, Sequence[
         )
         for task in listed
     ]
-    return Table(head, rows)
+    return Table(head, rows, names_last=False)
 
 
 def unreadable(ids: Sequence[str]) -> str:
@@ -238,18 +238,22 @@ def workers(listed: Sequence[WorkerInfo], now_ms: int) -> Table:
 
 def breakers(listed: Sequence[BreakerStatus], now_ms: int) -> Table:
     """Return a table with one row a breaker."""
-    head = ("BREAKER", "FAILURES", "PAUSE", "OPENED", "NOW")
-    rows = [
-        (
-            breaker_name(one),
-            f"{one.failures}/{one.breaker.failures}",
-            f"{duration(one.breaker.pause_ms)}..{duration(one.breaker.pause_max_ms)}",
-            "" if one.since_ms is None else f"{instant(one.since_ms)} ({one.trips} in a row)",
-            breaker_mode(one, now_ms),
-        )
-        for one in listed
-    ]
-    return Table(head, rows)
+    head = ("BREAKER", "NOW", "FAILURES", "PAUSE", "OPENED", "WHY")
+    return Table(head, [_breaker(one, now_ms) for one in listed])
+
+
+def _breaker(one: BreakerStatus, now_ms: int) -> Sequence[Cell | str]:
+    return (
+        breaker_name(one),
+        Cell(breaker_mode(one, now_ms), "" if one.mode == "closed" else "red", _short_mode(one, now_ms)),
+        # An open one counts nothing.
+        f"{one.failures if one.mode == 'closed' else '-'}/{one.breaker.failures}",
+        f"{exact_duration(one.breaker.pause_ms)}..{exact_duration(one.breaker.pause_max_ms)}",
+        Cell("")
+        if one.since_ms is None
+        else Cell(f"{instant(one.since_ms)} ({one.trips} in a row)", short=distance(one.since_ms, now_ms)),
+        "" if one.code is None else one.code + ("" if one.cause is None else f", by {one.cause}"),
+    )
 
 
 def breaker_name(one: BreakerStatus) -> str:
@@ -266,6 +270,12 @@ def breaker_mode(one: BreakerStatus, now_ms: int) -> str:
     return "closed" if one.task is None else f"half open, with the probe {one.task}"
 
 
+def _short_mode(one: BreakerStatus, now_ms: int) -> str:
+    if one.until_ms is None or one.until_ms <= now_ms:
+        return breaker_mode(one, now_ms)
+    return f"open, probe {distance(one.until_ms, now_ms)}"
+
+
 def schedules(listed: Sequence[ScheduleStatus], now_ms: int) -> Table:
     """Return a table with one row a schedule."""
     head = ("NAME", "KIND", "QUEUE", "TIMES", "MISSED", "OVERLAP", "LAST", "NEXT")
@@ -277,12 +287,22 @@ def schedules(listed: Sequence[ScheduleStatus], now_ms: int) -> Table:
             _times(one),
             "" if one.code == "unreadable" else one.missed,
             "" if one.code == "unreadable" else one.overlap,
-            "" if one.last_ms is None else instant(one.last_ms),
-            fires(one, now_ms),
+            "" if one.last_ms is None else Cell(instant(one.last_ms), short=distance(one.last_ms, now_ms)),
+            _next(one, now_ms),
         )
         for one in listed
     ]
     return Table(head, rows)
+
+
+def _next(one: ScheduleStatus, now_ms: int) -> Cell:
+    """Return when a schedule fires next; or that it does not: since when it is paused, by whom and why."""
+    if one.code is None and one.pause is not None and one.pause.at_ms is not None:
+        since = settings_tables.paused(one.pause, now_ms)
+        return since._replace(text=f"paused {since.text}", short=f"paused {since.short}")
+    is_due = one.code is None and not one.paused and one.next_ms is not None
+    short = distance(one.next_ms, now_ms) if is_due and one.next_ms is not None else ""
+    return Cell(fires(one, now_ms), "" if is_due else "yellow", short)
 
 
 def _times(one: ScheduleStatus) -> str:
@@ -398,7 +418,7 @@ def _size(count: int) -> Cell:
         if size < 1024:
             break
         size, unit = size / 1024, larger
-    return Cell(str(count), short=f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}")
+    return Cell(f"{count}B", short=f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}")
 
 
 def _unrecorded(step: UnrecordedStep) -> str:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 import sagalog
-from sagalog import Engine, SagalogError, Unavailable
+from sagalog import Engine, InvalidValue, OverBound, SagalogError, Unavailable
 from sagalog.system import SystemClock
 from sagalog_cli import json_output
+from sagalog_cli.refused_options import in_options
 from sagalog_cli.tables import printable
 
 if TYPE_CHECKING:
@@ -209,6 +210,21 @@ class StoreCommand(click.Command):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.params += options()
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Parse its words; an error of the parser names this command too, whose `--help` says how."""
+        try:
+            return super().parse_args(context, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or context
+            raise
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run it; what the engine refuses of an argument names the option that gave it."""
+        try:
+            return super().invoke(context)
+        except (InvalidValue, OverBound) as error:
+            raise in_options(error, context) from error
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)

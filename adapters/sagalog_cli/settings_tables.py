@@ -22,7 +22,7 @@ def _limit(one: LimitStatus, now_ms: int) -> Sequence[Cell | str]:
     if one.code is not None:
         return (one.name, "", "", "", str(one.held), "", unreadable(one.error))
     counts = (str(one.used), _count(one.free), str(one.held))
-    return (one.name, allowed(one), *counts, breaker(one.breaker), paused(one.pause, now_ms))
+    return (one.name, allowed(one), *counts, _breaker(one), paused(one.pause, now_ms))
 
 
 def holders(listed: Sequence[tuple[str, int]]) -> Table:
@@ -34,7 +34,12 @@ def allowed(one: LimitStatus) -> str:
     """Return what a limit allows: `4 slots`, or a rate."""
     if one.slots is None:
         return rate(one.rate) or "any number"
-    return f"{one.slots} slot{'' if one.slots == 1 else 's'}"
+    return slots(one.slots)
+
+
+def slots(many: int) -> str:
+    """Return a number of slots in words."""
+    return f"{many} slot{'' if many == 1 else 's'}"
 
 
 def free(one: LimitStatus) -> str:
@@ -47,9 +52,16 @@ def breaker(one: Breaker | None) -> str:
     return "" if one is None else f"{one.failures}/{exact_duration(one.pause_ms)}..{exact_duration(one.pause_max_ms)}"
 
 
+def _breaker(one: LimitStatus | QueueStatus) -> Cell:
+    """Return a breaker, and whether it is open."""
+    is_closed = one.breaker_mode in (None, "closed")
+    mode = "" if is_closed else f" {str(one.breaker_mode).replace('_', ' ')}"
+    return Cell(breaker(one.breaker) + mode, "" if is_closed else "red")
+
+
 def queues(listed: Sequence[QueueStatus], now_ms: int) -> Table:
     """Return a table with one row a queue that has settings, and below it a line for each key that is paused."""
-    head = ("QUEUE", "SLOTS", "RATE", "KEY_SLOTS", "KEY_RATE", "RUNNING", "FREE", "BREAKER", "AFFINITY", "PAUSED")
+    head = ("QUEUE", "SLOTS", "RATE", "KEY_SLOTS", "KEY_RATE", "RUNNING", "FREE", "BREAKER", "AFFINITY_WAIT", "PAUSED")
     below = {
         number: [f"    key {key} is paused: {paused(pause, now_ms).text}" for key, pause in one.paused_keys.items()]
         for number, one in enumerate(listed)
@@ -69,7 +81,7 @@ def _queue(one: QueueStatus, now_ms: int) -> Sequence[Cell | str]:
         rate(one.per_key_rate),
         str(one.used),
         _count(one.free),
-        breaker(one.breaker),
+        _breaker(one),
         "" if one.affinity_wait_ms is None else exact_duration(one.affinity_wait_ms),
         paused(one.pause, now_ms),
     )

@@ -9,9 +9,12 @@ from __future__ import annotations
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _GAP: Final = "  "
 # The text of an empty cell, so that a script that counts columns counts right.
@@ -36,6 +39,8 @@ class Table(NamedTuple):
     head: Sequence[str]
     rows: Sequence[Sequence[Cell | str]]
     below: Mapping[int, Sequence[str]] = {}
+    # Whether a last cell that goes below its row has the name of its column before it.
+    names_last: bool = True
 
 
 def printable(text: str) -> str:
@@ -73,6 +78,20 @@ def show_line(text: str) -> None:
     click.echo(printable(text))
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words, as in `1 task` and `1,204 tasks`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _filled(table: Table) -> Table:
+    """Return a table without the columns that are empty in every row."""
+    kept = [
+        number for number in range(len(table.head)) if any(_cell(row[number]).text != _NOTHING for row in table.rows)
+    ]
+    rows = [[row[number] for number in kept] for row in table.rows]
+    return table._replace(head=[table.head[number] for number in kept], rows=rows)
+
+
 def _cell(given: Cell | str) -> Cell:
     cell = Cell(given) if isinstance(given, str) else given
     return cell._replace(text=printable(cell.text) or _NOTHING, short=printable(cell.short))
@@ -103,7 +122,10 @@ def _width(text: str) -> int:
 
 
 def _show_on_terminal(table: Table) -> None:
-    """Show all columns in full width, so that ids and times can be copied; the last folds, or goes below its row."""
+    """Show all columns in full width, so that ids and times can be copied; the last folds, or goes below its row.
+
+    A column that no row has anything in is left out: a terminal has little room, and no script counts its columns.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -111,6 +133,7 @@ def _show_on_terminal(table: Table) -> None:
     if console.width < 1:
         # COLUMNS=0 means that the width is unknown; rich would write nothing at all.
         console.width = _WIDTH_UNKNOWN
+    table = _filled(table) if table.head else table
     rows = [[Text(cell.short or cell.text, cell.style) for cell in map(_cell, row)] for row in table.rows]
     if table.head:
         rows.insert(0, [Text(name, "bold") for name in table.head])
@@ -118,6 +141,9 @@ def _show_on_terminal(table: Table) -> None:
     indent = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
     hangs = console.width - indent < min(widths[-1], _READABLE)
     margin = _INDENT if hangs else indent
+    if hangs and table.head and table.names_last:
+        # The name of the column goes with each cell, and no longer with the head.
+        rows = [[*rows[0][:-1], Text(_NOTHING)], *([*row[:-1], _named(table.head[-1], row[-1])] for row in rows[1:])]
     for number, row in enumerate(rows, start=-1 if table.head else 0):
         line = Text()
         for text, width in zip(row[:-1], widths, strict=False):
@@ -131,3 +157,10 @@ def _show_on_terminal(table: Table) -> None:
         for below in table.below.get(number, ()):
             line.append("\n" + printable(below))
         console.print(line, soft_wrap=True)
+
+
+def _named(name: str, cell: Text) -> Text:
+    """Return a cell with the name of its column before it; an empty one as it is."""
+    from rich.text import Text
+
+    return cell if cell.plain == _NOTHING else Text(f"{name}: ", "bold").append_text(cell)

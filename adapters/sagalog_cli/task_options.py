@@ -5,11 +5,14 @@ Rule: one option, one name, one conversion and one text, whatever command has it
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import click
 
 from sagalog_cli import arguments
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _WHEN: Final = "milliseconds, ISO 8601, or +10m from now."
 
@@ -51,11 +54,11 @@ tag_option = click.option(
     help="A tag by which to find the task. Repeatable.",
 )
 correlation_option = click.option("--correlation-id", help="A name that tasks of one matter share.")
-use_option = click.option(
-    "--use",
-    "uses",
-    metavar="LIMIT[=UNITS]",
-    multiple=True,
-    callback=arguments.uses,
-    help="A limit that its work counts under, and how many units it takes.  [default: 1] Repeatable.",
-)
+
+
+def use(text: str) -> Callable[[F], F]:
+    """Return the option of limits, with a text of its own where it changes a task."""
+    return click.option("--use", "uses", metavar="LIMIT[=UNITS]", multiple=True, callback=arguments.uses, help=text)
+
+
+use_option = use("A limit that its work counts under, and how many units it takes, 1 if left out. Repeatable.")

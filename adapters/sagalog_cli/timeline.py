@@ -66,7 +66,7 @@ def timeline(history: Sequence[Recorded], full: bool, beside: Mapping[int, str])
     ]
     traces = {number: _traceback(one) for number, one in enumerate(history)}
     below = {number: clipped(lines, None if full else _TRACEBACK_LINES) for number, lines in traces.items() if lines}
-    return Table((*head[:-1], "BODY") if full else head, rows, below)
+    return Table((*head[:-1], "BODY") if full else head, rows, below, names_last=False)
 
 
 def followed(events: Sequence[Recorded]) -> Table:

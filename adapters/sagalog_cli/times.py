@@ -84,6 +84,8 @@ def duration(span_ms: int) -> str:
 
 def exact_duration(span_ms: int) -> str:
     """Return a length of time in the largest unit that gives it whole, as `parse_duration` takes it: `1m`, `90s`."""
+    if span_ms == 0:
+        return "0s"
     unit = next(unit for unit in reversed(_UNITS_MS) if span_ms % _UNITS_MS[unit] == 0)
     return f"{span_ms // _UNITS_MS[unit]}{unit}"
 

@@ -67,7 +67,8 @@ class Rejected(SagalogError):
 class InvalidValue(Rejected):
     """A value that cannot be stored alike everywhere, or an argument out of its range. [BOUND-1]
 
-    Fields: `path`, the argument and the place in it; where JSON is too large, `bound` and `maximum` in bytes.
+    Fields: `path`, the argument and the place in it; where JSON is too large, `bound` and `maximum` in bytes; where an
+    int of at most 256 bits is out of its range, `minimum`, `maximum` and `found`.
     """
 
     code = "invalid_value"

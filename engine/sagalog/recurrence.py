@@ -26,7 +26,15 @@ _NAMES: Final = {
     "@annually": "0 0 1 1 *",
 }
 NAMES: Final = tuple(_NAMES)
-FIELDS: Final = 5
+# The fields of an expression, and what each takes, in the words of a refusal.
+_TAKEN: Final = (
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31, L or LW"),
+    ("month", "1 to 12, or JAN to DEC"),
+    ("day of the week", "0 to 7, or SUN to SAT"),
+)
+FIELDS: Final = len(_TAKEN)
 UTC_ZONE: Final = "UTC"
 
 # A clock that is set back by its zone repeats up to so much; going back begins behind it.
@@ -34,6 +42,10 @@ _REPEATED_MS: Final = 3 * 3_600_000
 _SECOND_MS: Final = 1_000
 # The last second of the year 9998: arithmetic in a zone may pass it by a day.
 _LAST_MS: Final = 253_370_764_799_000
+
+
+# What `cronsim` raises by mistake for some odd fields.
+_FAULTS: Final = (ValueError, AssertionError, TypeError)
 
 
 class UnknownZone(Exception):
@@ -44,15 +56,34 @@ class InvalidCron(Exception):
     """The signal that a text is no cron expression of five fields, and why, in words."""
 
 
+class InvalidDay(InvalidCron):
+    """The signal that each field of an expression is one, and that no day has them together."""
+
+
 def check(schedule: Schedule) -> None:
-    """Check that a schedule can be computed here; raises InvalidCron, UnknownZone."""
+    """Check that a schedule can be computed here; raises InvalidCron, InvalidDay, UnknownZone."""
     if schedule.cron is not None:
         zone = _zone(schedule.zone)
         fields = _fields(schedule.cron)
+        for place, field in enumerate(fields.split()):
+            if not _is_taken(place, field):
+                what, range = _TAKEN[place]
+                raise InvalidCron(f"the {what} is {field!r}, which is not of {range}")
         try:
             next(_walk(fields, zone, 0), None)
-        except (ValueError, AssertionError, TypeError) as error:
-            raise InvalidCron(str(error)) from error
+        except (InvalidCron, *_FAULTS) as error:
+            raise InvalidDay(str(error)) from error
+
+
+def _is_taken(place: int, field: str) -> bool:
+    """Check one field by itself: `cronsim` names neither the field nor its value."""
+    fields = ["*"] * FIELDS
+    fields[place] = field
+    try:
+        next(_ticks(" ".join(fields), _zone(UTC_ZONE), 0, reverse=False), None)
+    except (InvalidCron, *_FAULTS):
+        return False
+    return True
 
 
 def first_after(schedule: Schedule, anchor_ms: int, after_ms: int) -> int | None:

@@ -9,6 +9,7 @@ import pytest
 
 import sagalog
 from sagalog import Compensation, Failed, Permanent, Quarantine, Retry, Transient
+from sagalog.recurrence import spelled
 from sagalog.testing import ManualClock
 from sagalog.worker import WorkContext
 from sagalog.worker.config import WorkerConfig
@@ -236,7 +237,9 @@ def test_a_failing_handler_is_logged_with_its_traceback_and_next_try(
 
     failed, due = warnings(logged)
     assert failed == f"the handler of task {task.id} (do, attempt 1) failed: ValueError: no way on"
-    assert due == f"task {task.id} (do, attempt 1) is due again in 10 ms, at {clock.now_ms() + 10} ms"
+    when = spelled(clock.now_ms() + 10)
+    assert due == f"task {task.id} (do, attempt 1) is due again in 0.010 s, at {when}"
+    assert when.endswith("Z")
     [record] = [one for one in logged.records if one.getMessage() == failed]
     assert record.exc_info is not None
     assert "in handler" in logged.text

@@ -15,7 +15,7 @@ from sagalog_cli import json_output, render
 from sagalog_cli.interrupts import heeding
 from sagalog_cli.progress import bar
 from sagalog_cli.session import Session, StoreCommand, pass_session
-from sagalog_cli.tables import show_line, show_table
+from sagalog_cli.tables import counted, show_line, show_table
 
 
 @click.command("verify", cls=StoreCommand, short_help="Audit the log and every projection.")
@@ -29,13 +29,14 @@ def verify(session: Session) -> None:
         report = engine.verify(progress.show)
 
     def show_report() -> None:
-        show_line(f"{'ok' if report.ok else 'FAULTS'}: {report.events:,} events of {report.tasks:,} tasks were read")
+        read = f"{counted(report.events, 'event')} of {counted(report.tasks, 'task')} were read"
+        show_line(f"{'ok' if report.ok else 'FAULTS'}: {read}")
         show_table(render.faults(report.faults))
 
     session.answer(lambda: json_output.verified(report), show_report)
     if not report.ok:
         advice = "keep the file with its -wal and compare it with a backup; `rebuild` mends projections only"
-        raise Corrupt(f"the audit found {_many(len(report.faults), 'fault')}", faults=len(report.faults), hint=advice)
+        raise Corrupt(f"the audit found {counted(len(report.faults), 'fault')}", faults=len(report.faults), hint=advice)
 
 
 @click.command("rebuild", cls=StoreCommand, short_help="Fold every projection afresh.")
@@ -49,15 +50,11 @@ def rebuild(session: Session) -> None:
         report = engine.rebuild(progress.show)
 
     def show_report() -> None:
-        show_line(f"folded {_many(report.tasks, 'task')} afresh")
+        show_line(f"folded {counted(report.tasks, 'task')} afresh")
         for id in report.unreadable:
             show_line(f"unreadable: {id}")
 
     session.answer(lambda: json_output.rebuilt(report), show_report)
     if report.unreadable:
         found = len(report.unreadable)
-        raise Corrupt(f"{_many(found, 'task')} cannot be read", unreadable=found, hint="`verify` says why")
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+        raise Corrupt(f"{counted(found, 'task')} cannot be read", unreadable=found, hint="`verify` says why")

@@ -9,11 +9,12 @@ from typing import Final
 
 import click
 
-from sagalog import InvalidValue
+from sagalog import InvalidValue, NotFound
 from sagalog.validation.values import check_name
 from sagalog_cli import json_output, render
+from sagalog_cli.advice import LISTINGS
 from sagalog_cli.lazy_group import LazyGroup, Place
-from sagalog_cli.session import Session, StoreCommand, actor_option, now_ms, options, pass_session
+from sagalog_cli.session import Session, StoreCommand, actor_option, advised, now_ms, options, pass_session
 from sagalog_cli.tables import show_line, show_table
 
 _HERE: Final = "sagalog_cli.commands.breakers"
@@ -51,7 +52,11 @@ def reset(session: Session, breaker: str, actor: str) -> None:
     """
     which = _which(breaker)
     with session.open(actor=actor) as engine:
-        engine.reset_breaker(**which)
+        try:
+            engine.reset_breaker(**which)
+        except NotFound as error:
+            # A limit that is there has perhaps no breaker.
+            raise advised(error, f"{LISTINGS['breaker']}; --db or SAGALOG_DB names another store") from error
         [found] = [one for one in engine.breakers() if render.breaker_name(one) == breaker]
     session.answer(
         lambda: json_output.breaker(found), lambda: show_line(f"{breaker} is {render.breaker_mode(found, now_ms())}")

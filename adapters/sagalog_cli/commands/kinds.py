@@ -12,6 +12,8 @@ import click
 from sagalog import Engine
 from sagalog_cli import json_output, settings_tables
 from sagalog_cli.lazy_group import LazyGroup, Place
+from sagalog_cli.no_task import note_if_unused
+from sagalog_cli.paused import note_if_before
 from sagalog_cli.session import Session, StoreCommand, actor_option, now_ms, options, pass_session
 from sagalog_cli.tables import show_line, show_table
 
@@ -51,8 +53,11 @@ def list_kinds(session: Session) -> None:
 def pause(session: Session, kind: str, reason: str | None, actor: str) -> None:
     """Let no task of a kind start, whatever its queue, until `resume`; those that run go on."""
     with session.open(actor=actor) as engine:
+        before = engine.paused_kinds().get(kind)
         engine.pause(kind=kind, reason=reason)
         _answer(session, engine, kind)
+        note_if_unused(session, engine, kind=kind)
+    note_if_before(session, f"the kind {kind!r}", before)
 
 
 @click.command("resume", cls=StoreCommand, short_help="Let tasks of a kind start again.")

@@ -13,6 +13,7 @@ import click
 from sagalog import Breaker, Engine, Rate
 from sagalog_cli import arguments, json_output, settings_tables
 from sagalog_cli.lazy_group import LazyGroup, Place
+from sagalog_cli.paused import note_if_before
 from sagalog_cli.session import Session, StoreCommand, actor_option, now_ms, options, pass_session
 from sagalog_cli.tables import show_line, show_table
 
@@ -70,8 +71,9 @@ def set_limit(
     """
     given: dict[str, Any] = {"slots": slots, "rate": rate, "breaker": breaker}
     with session.open_for(actor, lambda stage: stage.set_limit(name, **given)) as engine:
+        before = next((one for one in engine.limits() if one.name == name), None)
         engine.set_limit(name, **given)
-        _answer(session, engine, name)
+        _answer(session, engine, name, had_breaker=before is not None and before.breaker is not None)
 
 
 @click.command("holders", cls=StoreCommand, short_help="List the tasks that have units of a limit.")
@@ -108,8 +110,10 @@ def remove(session: Session, name: str, actor: str) -> None:
 def pause(session: Session, limit: str, reason: str | None, actor: str) -> None:
     """Let no task that uses a limit start until `resume`; those that run go on."""
     with session.open(actor=actor) as engine:
+        before = next((one.pause for one in engine.limits() if one.name == limit), None)
         engine.pause(limit=limit, reason=reason)
         _answer(session, engine, limit)
+    note_if_before(session, f"the limit {limit!r}", before)
 
 
 @click.command("resume", cls=StoreCommand, short_help="Let tasks under a limit start again.")
@@ -123,8 +127,10 @@ def resume(session: Session, limit: str, actor: str) -> None:
         _answer(session, engine, limit)
 
 
-def _answer(session: Session, engine: Engine, name: str) -> None:
+def _answer(session: Session, engine: Engine, name: str, had_breaker: bool = False) -> None:
     found = next(one for one in engine.limits() if one.name == name)
+    breaker = f", breaker {settings_tables.breaker(found.breaker)}" if found.breaker is not None else ""
     is_paused = ", paused" if found.paused else ""
-    text = f"{name} allows {settings_tables.allowed(found)}{settings_tables.free(found)}{is_paused}"
+    taken = "; its breaker is taken away" if had_breaker and found.breaker is None else ""
+    text = f"{name} allows {settings_tables.allowed(found)}{settings_tables.free(found)}{breaker}{is_paused}{taken}"
     session.answer(lambda: json_output.limit(found), lambda: show_line(text))

@@ -134,7 +134,7 @@ _WITHOUT: Final = {
 @click.option("--priority", type=int, help="Smaller runs first.")
 @task_options.affinity_option
 @task_options.key_option
-@task_options.build_option
+@click.option("--build", help="Another build of the workers that may work on it.")
 @click.option(
     "--run-at",
     "run_at_ms",
@@ -158,7 +158,10 @@ _WITHOUT: Final = {
 )
 @task_options.deadline_option
 @task_options.start_by_option
-@task_options.use_option
+@task_options.use(
+    "A limit that its work counts under from now on, and how many units it takes, 1 if left out. Those that you give "
+    "replace all that the task has. Repeatable."
+)
 @click.option(
     "--without", multiple=True, type=click.Choice([*_WITHOUT]), help="Take one of these away from it. Repeatable."
 )
@@ -176,7 +179,7 @@ def amend(
     idempotency_key: str | None,
     **given: Any,
 ) -> None:
-    """Change a live task; what you leave out stays as it is, and so does what is so already.
+    """Change a live task; an option that you leave out changes nothing, and neither does one that is so already.
 
     While a worker holds the task, only its deadlines and --retry can change: wait for the end of the lease, or cancel
     the task. A task that has ended never changes: `retry` creates its successor, which you can amend.
@@ -192,11 +195,25 @@ def amend(
         raise click.UsageError("nothing to change: give one of the options, such as --priority")
     with session.open(actor=actor) as engine:
         whole = whole_id(engine, id)
+        before = engine.get(whole)
         if settings:
-            task = engine.get(whole)
-            before = {} if task is None else msgspec.structs.asdict(task.policy)
-            changes["retry"] = Retry(**{**before, **settings})
-        _answer(session, engine.amend(whole, idempotency_key=idempotency_key, **changes))
+            policy = {} if before is None else msgspec.structs.asdict(before.policy)
+            changes["retry"] = Retry(**{**policy, **settings})
+        task = engine.amend(whole, idempotency_key=idempotency_key, **changes)
+    changed = [] if before is None else [name for name in changes if _differs(before, task, name)]
+    session.answer(lambda: json_output.task(task), lambda: show_line(f"{render.outcome(task)}; {_told(changed)}"))
+
+
+def _differs(before: Task, after: Task, name: str) -> bool:
+    field = "policy" if name == "retry" else name
+    return bool(getattr(before, field) != getattr(after, field))
+
+
+def _told(changed: list[str]) -> str:
+    """Return what an amendment has changed, by the names of the options."""
+    option_of = {field: option for option, field in _WITHOUT.items()} | {"run_at_ms": "run-at"}
+    names = [f"--{option_of.get(name, name)}" for name in changed]
+    return f"changed: {', '.join(names)}" if names else "nothing changed"
 
 
 @click.command("note", cls=StoreCommand, short_help="Put a remark on record for a task.")

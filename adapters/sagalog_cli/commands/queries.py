@@ -14,7 +14,7 @@ from sagalog import Corrupt, Engine, NotFound, Recorded, State
 from sagalog_cli import arguments, json_output, render
 from sagalog_cli.prefixes import whole_id
 from sagalog_cli.session import LIMIT, Session, StoreCommand, now_ms, pass_session
-from sagalog_cli.tables import show_line, show_table
+from sagalog_cli.tables import counted, show_line, show_table
 from sagalog_cli.timeline import timeline
 
 LISTED: Final = 50
@@ -58,8 +58,9 @@ ANY_WAIT: Final = "\0"
     callback=arguments.since,
     help="Only changed since then: 2h for two hours ago, ISO 8601, or milliseconds.",
 )
-@click.option("--newest/--oldest", "newest_first", default=True, help="Which tasks come first.  [default: the newest]")
-@click.option("--limit", type=LIMIT, default=LISTED, show_default=True, metavar="N", help="List at most so many.")
+@click.option("--newest", is_flag=True, help="The newest tasks come first, which is the default.")
+@click.option("--oldest", is_flag=True, help="The oldest tasks come first.")
+@click.option("--limit", type=LIMIT, metavar="N", help=f"List at most so many.  [default: {LISTED}]")
 @click.option("--all", "everything", is_flag=True, help="List all, however many there are.")
 @pass_session
 def list_tasks(
@@ -69,8 +70,9 @@ def list_tasks(
     states: tuple[str, ...],
     waiting: str | None,
     parent: str | None,
-    newest_first: bool,
-    limit: int,
+    newest: bool,
+    oldest: bool,
+    limit: int | None,
     everything: bool,
     **given: Any,
 ) -> None:
@@ -78,6 +80,11 @@ def list_tasks(
 
     WAITS_FOR says why no worker works on a task; `show` has the rest.
     """
+    if newest and oldest:
+        raise click.UsageError("--newest and --oldest contradict one another: leave one of them out")
+    if everything and limit is not None:
+        raise click.UsageError("--all lists all, however many there are: leave out --limit")
+    newest_first, most = not oldest, LISTED if limit is None else limit
     with session.open() as engine:
         found = engine.find(
             queue=queues or None,
@@ -86,10 +93,10 @@ def list_tasks(
             parent=None if parent is None else _parent(engine, parent),
             newest_first=newest_first,
             # One more than it shows, to find out whether there are more.
-            limit=None if everything else limit + 1,
+            limit=None if everything else most + 1,
             **given,
         )
-        shown = found if everything else found[:limit]
+        shown = found if everything else found[:most]
         held_back = engine.held_back(shown)
         unreadable = engine.unreadable()
     now = now_ms()
@@ -99,7 +106,7 @@ def list_tasks(
     )
     if len(found) > len(shown):
         first = "newest" if newest_first else "oldest"
-        session.note("more", f"the {first} {limit} are shown and there are more: --limit {limit * 10} or --all")
+        session.note("more", f"the {first} {most} are shown and there are more: --limit {most * 10} or --all")
     if not found:
         session.note("empty", "no task fits")
     if unreadable:
@@ -208,7 +215,7 @@ def stats(session: Session, queue: str | None) -> None:
     def show_counts() -> None:
         show_line(
             f"store {said['store_id']}, newest writer sagalog {said['writer']}: "
-            f"{said['tasks']:,} tasks, {said['events']:,} events"
+            f"{counted(said['tasks'], 'task')}, {counted(said['events'], 'event')}"
         )
         if said["queues"]:
             show_line("")

@@ -13,6 +13,7 @@ import click
 from sagalog import Engine
 from sagalog_cli import arguments, json_output, render, task_options
 from sagalog_cli.lazy_group import LazyGroup, Place
+from sagalog_cli.paused import note_if_before
 from sagalog_cli.session import Session, StoreCommand, actor_option, now_ms, options, pass_session
 from sagalog_cli.tables import Table, show_line, show_table
 from sagalog_cli.times import distance, instant
@@ -50,7 +51,7 @@ def list_schedules(session: Session) -> None:
 @click.argument("kind")
 @click.argument("payload", callback=arguments.payload, required=False)
 @click.option("--cron", metavar="FIELDS", help="Five fields, as in '0 2 * * *'; or @hourly, @daily ... @yearly.")
-@click.option("--every", "every_ms", metavar="TIME", callback=arguments.duration, help="An interval, as in 15m.")
+@click.option("--every", "every_ms", metavar="DURATION", callback=arguments.duration, help="An interval, as in 15m.")
 @click.option("--zone", help="The time zone of the fields, as in Europe/Berlin.  [default: UTC]")
 @click.option(
     "--missed",
@@ -104,14 +105,28 @@ def remove(session: Session, name: str, actor: str) -> None:
 @click.argument("count", type=click.IntRange(1, 1_000), default=10)
 @pass_session
 def next_times(session: Session, name: str, count: int) -> None:
-    """Show the next COUNT times of the schedule NAME in UTC, 10 if you leave it out, as if it were not paused."""
+    """Show the next COUNT times of the schedule NAME, 10 if you leave it out, as if it were not paused.
+
+    They are in UTC; beside them are those in its own time zone.
+    """
     with session.open() as engine:
         times = engine.next_times(name, count)
-    rows = [(instant(time_ms), distance(time_ms, now_ms())) for time_ms in times]
+        zone = next((one.zone for one in engine.schedules() if one.name == name), "UTC")
+    rows = [(instant(time_ms), distance(time_ms, now_ms()), _local(time_ms, zone)) for time_ms in times]
     session.answer_each(
-        lambda: [{"name": name, "nominal_ms": time_ms} for time_ms in times],
-        lambda: show_table(Table(("TIME", "FROM_NOW"), rows)),
+        lambda: [{"name": name, "nominal_ms": time_ms, "zone": zone} for time_ms in times],
+        lambda: show_table(Table(("TIME", "FROM_NOW", "IN_ZONE"), rows)),
     )
+
+
+def _local(time_ms: int, zone: str) -> str:
+    """Return a time as clocks in a zone show it."""
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    if zone == "UTC":
+        return ""
+    return f"{datetime.fromtimestamp(time_ms / 1_000, ZoneInfo(zone)).isoformat(timespec='seconds')} {zone}"
 
 
 @click.command("pause", cls=StoreCommand, short_help="Let a schedule create no task.")
@@ -122,8 +137,10 @@ def next_times(session: Session, name: str, count: int) -> None:
 def pause(session: Session, schedule: str, reason: str | None, actor: str) -> None:
     """Let a schedule create no task until `resume`; no time of the pause fires after it."""
     with session.open(actor=actor) as engine:
+        before = next((one.pause for one in engine.schedules() if one.name == schedule), None)
         engine.pause(schedule=schedule, reason=reason)
         _answer(session, engine, schedule)
+    note_if_before(session, f"the schedule {schedule!r}", before)
 
 
 @click.command("resume", cls=StoreCommand, short_help="Let a schedule go on.")

@@ -122,7 +122,7 @@ def _marked(one: Finding) -> tuple[Cell | str, ...]:
 
 def _shortened(events: Sequence[Recorded]) -> Table:
     """Make the timeline that `sagalog history` shows, without the columns that tell nothing here."""
-    head, rows, _ = timeline(events, full=False, beside={})
+    head, rows, *_ = timeline(events, full=False, beside={})
     kept = [place for place, name in enumerate(head) if name in ("SINCE", "EVENT", "ACTOR", "DETAILS")]
     return Table((), [[_clipped(row[place]) for place in kept] for row in rows])
 

@@ -12,6 +12,8 @@ import click
 
 from sagalog import Engine, QueueStatus
 from sagalog_cli import arguments, json_output, settings_tables
+from sagalog_cli.no_task import note_if_unused
+from sagalog_cli.paused import note_if_before
 from sagalog_cli.session import Session, StoreCommand, actor_option, now_ms, pass_session
 from sagalog_cli.tables import show_line, show_table
 from sagalog_cli.times import exact_duration
@@ -76,8 +78,10 @@ def limit(session: Session, /, queue: str, unlimited: bool, actor: str, **given:
             else "nothing to limit: give one of the options, such as --slots, or --unlimited"
         )
     with session.open_for(actor, lambda stage: stage.limit_queue(queue, **limits)) as engine:
+        before = _status(engine, queue)
         engine.limit_queue(queue, **limits)
-        _answer(session, engine, queue)
+        _answer(session, engine, queue, before)
+        note_if_unused(session, engine, queue=queue)
 
 
 @click.command("set", cls=StoreCommand, short_help="Set in which order a queue is claimed.")
@@ -87,18 +91,24 @@ def limit(session: Session, /, queue: str, unlimited: bool, actor: str, **given:
     "affinity_wait_ms",
     metavar="DURATION",
     callback=arguments.duration,
-    help="How long claims may pass over a ready task of another affinity, as in 60s.  [default: without end]",
+    help="How long claims may pass over a ready task of another affinity, as in 60s; or",
 )
+@click.option("--no-affinity-wait", "unbounded", is_flag=True, help="without end, as of a queue that was never set.")
 @actor_option
 @pass_session
-def set_queue(session: Session, queue: str, affinity_wait_ms: int | None, actor: str) -> None:
-    """Set for how long claims of a queue may prefer an affinity to a ready task of another one; then that goes first.
-
-    What you leave out is not bounded any more.
-    """
+def set_queue(session: Session, queue: str, affinity_wait_ms: int | None, unbounded: bool, actor: str) -> None:
+    """Set for how long claims of a queue may prefer an affinity to a ready task of another; then that goes first."""
+    if unbounded == (affinity_wait_ms is not None):
+        raise click.UsageError(
+            "--no-affinity-wait takes the bound away: leave out --affinity-wait"
+            if unbounded
+            else "nothing to set: give --affinity-wait, or --no-affinity-wait"
+        )
     with session.open_for(actor, lambda stage: stage.set_queue(queue, affinity_wait_ms=affinity_wait_ms)) as engine:
+        before = _status(engine, queue)
         engine.set_queue(queue, affinity_wait_ms=affinity_wait_ms)
-        _answer(session, engine, queue)
+        _answer(session, engine, queue, before)
+        note_if_unused(session, engine, queue=queue)
 
 
 @click.command("pause", cls=StoreCommand, short_help="Let no task of a queue start.")
@@ -110,8 +120,13 @@ def set_queue(session: Session, queue: str, affinity_wait_ms: int | None, actor:
 def pause(session: Session, queue: str, reason: str | None, key: str | None, actor: str) -> None:
     """Let no task of a queue, or of one key in it, start until `resume`; those that run go on."""
     with session.open(actor=actor) as engine:
+        status = _status(engine, queue)
+        before = status.pause if key is None else status.paused_keys.get(key)
         engine.pause(queue=queue, key=key, reason=reason)
         _answer(session, engine, queue)
+        note_if_unused(session, engine, queue=queue)
+    what = f"the queue {queue!r}" if key is None else f"the key {key!r} of the queue {queue!r}"
+    note_if_before(session, what, before)
 
 
 @click.command("resume", cls=StoreCommand, short_help="Let tasks of a queue start again.")
@@ -126,23 +141,40 @@ def resume(session: Session, queue: str, key: str | None, actor: str) -> None:
         _answer(session, engine, queue)
 
 
-def _answer(session: Session, engine: Engine, name: str) -> None:
+def _status(engine: Engine, name: str) -> QueueStatus:
     found = next((one for one in engine.queues() if one.name == name), None)
-    status = found or QueueStatus(name, None, None, None, None, 0, None, False, {})
-    session.answer(lambda: json_output.queue_status(status), lambda: show_line(_told(status)))
+    return found or QueueStatus(name, None, None, None, None, 0, None, False, {})
 
 
-def _told(one: QueueStatus) -> str:
-    """Return one sentence about a queue after a write."""
-    limits = {
-        "": None if one.slots is None else f"{one.slots} slots",
-        "rate ": settings_tables.rate(one.rate) or None,
-        "per key ": None if one.per_key_slots is None else f"{one.per_key_slots} slots",
-        "per key rate ": settings_tables.rate(one.per_key_rate) or None,
-        "breaker ": settings_tables.breaker(one.breaker) or None,
-        "affinities wait ": None if one.affinity_wait_ms is None else exact_duration(one.affinity_wait_ms),
-    }
-    said = [name + value for name, value in limits.items() if value is not None] or ["no limit"]
+def _answer(session: Session, engine: Engine, name: str, before: QueueStatus | None = None) -> None:
+    status = _status(engine, name)
+    session.answer(lambda: json_output.queue_status(status), lambda: show_line(_told(status, before or status)))
+
+
+def _told(one: QueueStatus, before: QueueStatus) -> str:
+    """Return one sentence about a queue after a write: all that is set now, and what was set before it."""
+    limits = _limits(one)
+    said = list(limits.values()) or ["no limit"]
     said += ["paused"] if one.paused else []
     said += [f"paused keys: {', '.join(one.paused_keys)}"] if one.paused_keys else []
-    return f"queue {one.name}: {', '.join(said)}"
+    taken = [text for name, text in _limits(before).items() if name not in limits]
+    return f"queue {one.name}: {', '.join(said)}" + (f"; taken away: {', '.join(taken)}" if taken else "")
+
+
+def _limits(one: QueueStatus) -> dict[str, str]:
+    """Return what is set of a queue, in words, by the option that sets it."""
+    limits = {
+        "slots": None if one.slots is None else settings_tables.slots(one.slots),
+        "rate": _with("rate", settings_tables.rate(one.rate)),
+        "per_key_slots": None if one.per_key_slots is None else f"per key {settings_tables.slots(one.per_key_slots)}",
+        "per_key_rate": _with("per key rate", settings_tables.rate(one.per_key_rate)),
+        "breaker": _with("breaker", settings_tables.breaker(one.breaker)),
+        "affinity_wait": None
+        if one.affinity_wait_ms is None
+        else f"affinities wait {exact_duration(one.affinity_wait_ms)}",
+    }
+    return {name: text for name, text in limits.items() if text is not None}
+
+
+def _with(name: str, text: str) -> str | None:
+    return f"{name} {text}" if text else None

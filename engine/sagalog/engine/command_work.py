@@ -27,6 +27,7 @@ from sagalog.engine.idempotency import (
 )
 from sagalog.engine.relations import (
     in_order,
+    new_task,
     newest_successors,
     require_child_of_predecessor,
     require_limit,
@@ -104,7 +105,8 @@ class CommandWork(TaskChanges):
         """Require the limits that a new task would use; a task that only undoes uses none. [LIMIT-1]"""
         if task is None and command.uses is not None and command.outcome is None:
             for name, units in command.uses.items():
-                require_limit(self._view.saved(f"limit/{name}"), command.task, name, units)
+                saved = self._view.saved(f"limit/{name}")
+                require_limit(saved, new_task(command.task), name, units, task=command.task)
         return command
 
     def _with_units(self, task: TaskFold | None, command: c.Acquire) -> c.Acquire:
@@ -167,7 +169,8 @@ class CommandWork(TaskChanges):
             before = task.uses or {}
             for name, units in (event.uses or {}).items():
                 if before.get(name) != units:
-                    require_limit(self._view.saved(f"limit/{name}"), task.id, name, units)
+                    saved = self._view.saved(f"limit/{name}")
+                    require_limit(saved, f"task {task.id!r}", name, units, task=task.id)
         return self._settle(task, decision, step)
 
     def _without_known_payload(self, task: TaskFold, command: c.Amend) -> c.Amend:

@@ -11,12 +11,14 @@ from typing import Final
 
 import msgspec
 
+from sagalog.codec import read
 from sagalog.engine.pauses import pause_at, paused_keys_of
 from sagalog.engine.queries import BreakerStatus, LimitStatus, QueueStatus
-from sagalog.errors import Corrupt, InvalidValue
+from sagalog.errors import Corrupt, InvalidValue, NotFound
 from sagalog.kernel.accounts import Account, account_of_key, account_of_limit, account_of_queue
+from sagalog.kernel.events import BreakerOpened
 from sagalog.kernel.state import LimitFold, QueueFold
-from sagalog.kernel.values import Breaker, BreakerPolicy
+from sagalog.kernel.values import Breaker, BreakerMode, BreakerOpening, BreakerPolicy
 from sagalog.store import Claim, Snapshot
 from sagalog.validation.values import check_name
 
@@ -24,6 +26,8 @@ _PAGE: Final = 1_000
 _DEFAULT_QUEUE: Final = "default"
 # A listing counts the tasks that a limit holds back no further, so that it costs the same however many there are.
 HELD_MAX: Final = 1_000
+# How many events before its probe the opening of a breaker is looked for.
+_OPENING_WITHIN: Final = 64
 
 
 def limits_of(snapshot: Snapshot, now_ms: int) -> list[LimitStatus]:
@@ -54,6 +58,7 @@ def _limit(snapshot: Snapshot, name: str, now_ms: int) -> LimitStatus | None:
         pause,
         held,
         breaker=_given(fold.breaker),
+        breaker_mode=_mode(fold),
     )
 
 
@@ -84,6 +89,7 @@ def _queue(snapshot: Snapshot, name: str, now_ms: int) -> QueueStatus:
         pause,
         breaker=_given(fold.breaker),
         affinity_wait_ms=fold.affinity_wait_ms,
+        breaker_mode=_mode(fold),
     )
 
 
@@ -100,14 +106,14 @@ def _breaker(snapshot: Snapshot, stream: str) -> BreakerStatus | None:
         fold = snapshot.fold(stream)
     except Corrupt:
         return None
-    return _breaker_status(fold, _account(snapshot, stream))
-
-
-def _breaker_status(fold: LimitFold | QueueFold, account: Account) -> BreakerStatus | None:
     breaker = _given(fold.breaker)
-    if breaker is None:
-        return None
+    return None if breaker is None else _breaker_status(snapshot, fold, breaker, stream)
+
+
+def _breaker_status(snapshot: Snapshot, fold: LimitFold | QueueFold, breaker: Breaker, stream: str) -> BreakerStatus:
     state, is_limit = fold.breaker_state, isinstance(fold, LimitFold)
+    account = _account(snapshot, stream)
+    code, cause = (None, None) if state.mode == "closed" else _opening(snapshot, stream, state.generation)
     return BreakerStatus(
         limit=fold.id if is_limit else None,
         queue=None if is_limit else fold.id,
@@ -118,7 +124,29 @@ def _breaker_status(fold: LimitFold | QueueFold, account: Account) -> BreakerSta
         since_ms=None if state.mode == "closed" else state.since_ms,
         until_ms=state.until_ms if state.mode == "open" else None,
         task=state.task,
+        code=code,
+        cause=cause,
     )
+
+
+def _opening(snapshot: Snapshot, stream: str, generation: int) -> tuple[BreakerOpening | None, str | None]:
+    """Return why a breaker has opened last, and the event that caused it; nothing where its event cannot be read.
+
+    It is the event of the generation, or of a half open one a little before: pauses and settings may lie between.
+    """
+    before = max(0, generation - _OPENING_WITHIN)
+    try:
+        for envelope in reversed(snapshot.history(stream, before, generation - before)):
+            event = read(envelope)
+            if isinstance(event, BreakerOpened):
+                return event.code, envelope.cause
+    except Corrupt:
+        pass
+    return None, None
+
+
+def _mode(fold: LimitFold | QueueFold) -> BreakerMode | None:
+    return None if fold.breaker is None else fold.breaker_state.mode
 
 
 def _given(policy: BreakerPolicy | None) -> Breaker | None:
@@ -134,6 +162,16 @@ def account_named(limit: str | None, queue: str | None, key: str | None) -> str:
         return account_of_limit(check_name(limit, "limit"))
     where = check_name(_DEFAULT_QUEUE if queue is None else queue, "queue")
     return account_of_queue(where) if key is None else account_of_key(where, check_name(key, "key"))
+
+
+def require_limit(snapshot: Snapshot, name: str) -> None:
+    """Raise NotFound where there is no limit of this name; one that cannot be read is there."""
+    try:
+        fold: LimitFold | None = snapshot.fold(f"limit/{name}")
+    except Corrupt:
+        return
+    if fold is None or fold.is_removed:
+        raise NotFound(f"there is no limit {name!r}; set it first, or check its name", limit=name)
 
 
 def claimable_times(snapshot: Snapshot, claim: Claim, now_ms: int) -> Iterator[int | None]:

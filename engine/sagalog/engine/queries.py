@@ -15,7 +15,7 @@ from sagalog.codec import Envelope, Recorded
 from sagalog.engine.explanation import Explanation, Reason
 from sagalog.engine.task import Task
 from sagalog.engine.workers import WorkerInfo
-from sagalog.kernel.values import Breaker, BreakerMode, Missed, Overlap, Rate, State, Stopped, WaitEnd
+from sagalog.kernel.values import Breaker, BreakerMode, BreakerOpening, Missed, Overlap, Rate, State, Stopped, WaitEnd
 from sagalog.store import PinnedTasks
 from sagalog.validation.commands import ClaimRequest
 
@@ -82,7 +82,8 @@ class LimitStatus(msgspec.Struct, frozen=True):
     held     how many tasks it holds back, counted up to 1,000
     code     "unreadable": this version cannot read its stream, so nothing is known but its name and `held`; else None
     error    why it cannot be read; else None
-    breaker  its breaker; None: it has none. `breakers` shows whether it is open
+    breaker  its breaker; None: it has none
+    breaker_mode   "closed", "open" or "half_open"; None: it has none. `breakers` says more
     """
 
     name: str
@@ -96,6 +97,7 @@ class LimitStatus(msgspec.Struct, frozen=True):
     code: Literal["unreadable"] | None = None
     error: str | None = None
     breaker: Breaker | None = None
+    breaker_mode: BreakerMode | None = None
 
 
 class QueueStatus(msgspec.Struct, frozen=True):
@@ -111,6 +113,7 @@ class QueueStatus(msgspec.Struct, frozen=True):
     pause                         the pause of the queue; None: it is not paused
     code, error, breaker          as of a `LimitStatus`
     affinity_wait_ms              as `set_queue` set it [ORDER-2]
+    breaker_mode                  as of a `LimitStatus`
     """
 
     name: str
@@ -127,6 +130,7 @@ class QueueStatus(msgspec.Struct, frozen=True):
     error: str | None = None
     breaker: Breaker | None = None
     affinity_wait_ms: int | None = None
+    breaker_mode: BreakerMode | None = None
 
 
 class BreakerStatus(msgspec.Struct, frozen=True):
@@ -140,6 +144,9 @@ class BreakerStatus(msgspec.Struct, frozen=True):
     since_ms       when it was opened last, in milliseconds since 1970; None: it is closed
     until_ms       while it is open: when the next task that starts is its probe; None: it is not open
     task           while it is half open: the probe
+    code           why it has opened last: "failures" in a row, a "quota", "probe_failed", or "probe_lost", whose probe
+                   ended without a verdict; None: it is closed, or the event cannot be read
+    cause          the event of the task that has opened it, as in "task/ID@3"; None: as of `code`
     """
 
     limit: str | None
@@ -151,6 +158,8 @@ class BreakerStatus(msgspec.Struct, frozen=True):
     since_ms: int | None
     until_ms: int | None
     task: str | None
+    code: BreakerOpening | None = None
+    cause: str | None = None
 
 
 class ScheduleStatus(msgspec.Struct, frozen=True):
@@ -427,6 +436,9 @@ class Queries(Protocol):
 
         Returns:
             At most 10,000 of them.
+
+        Raises:
+            NotFound: there is no limit of this name.
         """
         ...
 

@@ -14,6 +14,7 @@ import msgspec
 
 from sagalog.codec import read
 from sagalog.errors import Corrupt, InvalidValue, NotFound, OverBound, Rejected
+from sagalog.ids import drawn_ms
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import CIRCLE_EDGES_MAX
@@ -65,9 +66,8 @@ def with_ended(tasks: Tasks, command: Waiter) -> tuple[Waiter, tuple[str, ...]]:
     found = tasks.ends(command.after)
     for id in command.after:
         if id not in found.ended and id not in found.live and id not in found.unreadable:
-            raise NotFound(
-                f"task {command.task!r} cannot wait for {id!r}: there is no such task; create it first", task=id
-            )
+            who = new_task(command.task) if isinstance(command, c.Create) else f"task {command.task!r}"
+            raise NotFound(f"{who} cannot wait for {id!r}: there is no such task; create it first", task=id)
     open_ = tuple([id for id in command.after if id not in found.ended])
     if isinstance(command, c.Park):
         # No task waits for one that is created now.
@@ -131,22 +131,30 @@ def require_child_of_predecessor(tasks: Tasks, command: c.AdoptChild) -> None:
     )
 
 
-def require_limit(saved: Saved | None, task: str, name: str, units: int) -> None:
-    """Refuse a task that would use a limit which does not exist, or more units than that ever has. [LIMIT-1]
+def new_task(id: str) -> str:
+    """Return how a refusal names a task that is to be created: by its id, unless that was drawn for it."""
+    return "the task" if drawn_ms(id) is not None else f"task {id!r}"
+
+
+def require_limit(saved: Saved | None, who: str, name: str, units: int, **of: str) -> None:
+    """Refuse a use of a limit which does not exist, or of more units than that ever has. [LIMIT-1]
+
+    Args:
+        who: what would use it, in words; `of` is the same for the fields of the error.
 
     Raises:
         NotFound: there is no such limit. InvalidValue: it allows fewer units.
     """
     if saved is None or saved.fold.is_removed:
         raise NotFound(
-            f"task {task!r} cannot use the limit {name!r}: there is no such limit; set it first, or check its name",
-            task=task,
+            f"{who} cannot use the limit {name!r}: there is no such limit; set it first, or check its name",
+            **of,
             limit=name,
         )
     most = saved.fold.limit.most
     if most is not None and units > most:
         raise InvalidValue(
-            f"uses[{name!r}]: task {task!r} asks for {units:,} units, and the limit allows {most:,}; ask for fewer, or "
+            f"uses[{name!r}]: {who} asks for {units:,} units, and the limit allows {most:,}; ask for fewer, or "
             "raise the limit first",
             path=f"uses[{name!r}]",
             limit=name,

@@ -17,7 +17,14 @@ from sagalog.engine.explanation import Explanation, Reason
 from sagalog.engine.explanations import explained
 from sagalog.engine.explanations.listed import held_back
 from sagalog.engine.histories import history_of, stream_named
-from sagalog.engine.open_claims import account_named, breakers_of, claimable_times, limits_of, queues_of
+from sagalog.engine.open_claims import (
+    account_named,
+    breakers_of,
+    claimable_times,
+    limits_of,
+    queues_of,
+    require_limit,
+)
 from sagalog.engine.pauses import paused_kinds_of
 from sagalog.engine.queries import Artifact, BreakerStatus, LimitStatus, Pause, QueueStatus, ScheduleStatus, WaitOutcome
 from sagalog.engine.schedule_status import next_times_of, schedules_of
@@ -246,6 +253,8 @@ class StoreQueries:
         """Answer `Queries.holders`."""
         account = account_named(limit, queue, key)
         with self._store.read() as snapshot:
+            if limit is not None:
+                require_limit(snapshot, limit)
             return snapshot.holders(account, bounds.BATCH_COMMANDS_MAX)
 
     def schedules(self) -> list[ScheduleStatus]:

@@ -143,7 +143,8 @@ class TaskChanges(TaskView):
         """Fill in the times of a schedule that begins, or goes on; require the limits of its tasks. [SCHEDULE-1]"""
         if isinstance(command, c.SetSchedule):
             for name, units in (command.schedule.template.uses or {}).items():
-                require_limit(self._view.saved(f"limit/{name}"), command.id, name, units)
+                saved = self._view.saved(f"limit/{name}")
+                require_limit(saved, f"schedule {command.id!r}", name, units, schedule=command.id)
         return timed(fold, command, self._now_ms)
 
     def _turn(self, stream: str, change: Change, cause: str) -> None:

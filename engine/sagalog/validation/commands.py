@@ -192,9 +192,9 @@ def dedupe_of(given: Dedupe) -> DedupeKey:
     check_dedupe_key(given.key, "dedupe.key")
     one_of(given.scope, "dedupe.scope", _DEDUPE_SCOPES)
     if (given.scope == "period") != (given.period_ms is not None):
+        fault = "needs a period" if given.period_ms is None else "takes no period"
         raise InvalidValue(
-            f"dedupe.period_ms: {given.period_ms} does not go with dedupe.scope {given.scope!r}; give a period_ms with "
-            "the scope 'period', and with no other",
+            f"dedupe.period_ms: the scope {given.scope!r} {fault}; give one with the scope 'period', and with no other",
             path="dedupe.period_ms",
         )
     if given.period_ms is not None:

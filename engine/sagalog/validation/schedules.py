@@ -133,13 +133,15 @@ def _one_of(given: T, path: str, allowed: tuple[str, ...]) -> T:
 def _require_fires(schedule: Schedule) -> None:
     if schedule.cron is None:
         if schedule.zone != recurrence.UTC_ZONE:
-            raise InvalidValue("zone: an interval needs none; give it with cron=", path="zone")
+            raise InvalidValue("zone: an interval has none; leave it out, or give cron=", path="zone")
         return
     try:
         recurrence.check(schedule)
         fires = recurrence.first_after(schedule, 0, _SOME_TIME_MS) is not None
     except recurrence.UnknownZone as error:
         raise unknown_zone(schedule.zone) from error
+    except recurrence.InvalidDay:
+        fires = False
     except recurrence.InvalidCron as error:
         raise InvalidValue(f"cron: {schedule.cron!r} is no expression: {error}", path="cron") from error
     if not fires:

@@ -26,6 +26,7 @@ from sagalog.kernel.bounds import (
 
 _ELLIPSIS: Final = "…"
 _SHOWN_CHARACTERS_MAX: Final = 80
+_SHOWN_BITS_MAX: Final = 256
 
 # [NAME-1] What no name holds: controls, the separators of lines and paragraphs, surrogates, noncharacters. The list is
 # fixed: the characters that Python calls printable grow with its Unicode tables, so that one version would refuse what
@@ -111,7 +112,7 @@ def check_integer(value: object, name: str, minimum: int, maximum: int) -> int:
         InvalidValue: anything else.
     """
     if type(value) is not int or not minimum <= value <= maximum:
-        _refuse(name, f"an int from {minimum} to {maximum}", value)
+        _refuse(name, f"an int from {minimum} to {maximum}", value, minimum=minimum, maximum=maximum)
     return value
 
 
@@ -122,7 +123,7 @@ def check_milliseconds(value: object, name: str) -> int:
         InvalidValue: anything else, floats and datetimes too.
     """
     if type(value) is not int or not 0 <= value <= TIME_MS_MAX:
-        _refuse(name, f"whole milliseconds, an int from 0 to {TIME_MS_MAX}", value)
+        _refuse(name, f"whole milliseconds, an int from 0 to {TIME_MS_MAX}", value, minimum=0, maximum=TIME_MS_MAX)
     return value
 
 
@@ -182,11 +183,17 @@ def _is_allowed(value: object, characters_min: int, characters_max: int) -> Type
     return value.isprintable() if value.isascii() else _REFUSED.search(value) is None
 
 
-def _refuse(name: str, expected: str, value: object) -> NoReturn:
+def _refuse(name: str, expected: str, value: object, **bounds: int) -> NoReturn:
     kind = type_name(value)
     if type(value) is str:
+        if not value:
+            # What a name may hold is of no help where it holds nothing.
+            expected = expected.replace(_ALLOWED, "characters")
         kind += f" of {len(value):,} characters"
-    raise InvalidValue(f"{name}: expected {expected}, found {shown(value)} ({kind})", path=name)
+    # With the value beside the bounds, an adapter can say the same in its own units.
+    is_short = type(value) is int and value.bit_length() <= _SHOWN_BITS_MAX
+    found = {**bounds, "found": value} if bounds and is_short else {}
+    raise InvalidValue(f"{name}: expected {expected}, found {shown(value)} ({kind})", path=name, **found)
 
 
 def type_name(value: object) -> str:
@@ -196,7 +203,7 @@ def type_name(value: object) -> str:
 
 def shown(value: object) -> str:
     """Show a value in at most 80 printable characters; never raises, whatever it is."""
-    if type(value) is int and value.bit_length() > 256:  # Python refuses to spell out the very long ones
+    if type(value) is int and value.bit_length() > _SHOWN_BITS_MAX:  # Python refuses to spell out the very long ones
         return f"an int of {value.bit_length():,} bits"
     if type(value) is str or type(value) is bytes:
         value = value[: _SHOWN_CHARACTERS_MAX + 1]

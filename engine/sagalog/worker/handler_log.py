@@ -14,6 +14,7 @@ from sagalog.engine.lease import Lease
 from sagalog.engine.task import Task
 from sagalog.kernel.values import Failure
 from sagalog.outcomes import Interrupted, Outcome, Park, Transient
+from sagalog.recurrence import spelled
 from sagalog.sentences import worded
 
 _log: Final = logging.getLogger("sagalog.worker")
@@ -66,7 +67,7 @@ def settled(lease: Lease, verb: str, task: Task) -> str:
     outcome = _outcome(verb, task)
     if outcome == "retried":
         delay_ms = task.run_at_ms - task.updated_ms
-        _log.warning("%s is due again in %d ms, at %d ms", _named(lease), delay_ms, task.run_at_ms)
+        _log.warning("%s is due again in %.3f s, at %s", _named(lease), delay_ms / 1_000, spelled(task.run_at_ms))
     elif outcome in ("failed", "compensating", "quarantined"):
         why = "" if task.code is None else f": {task.code}"
         _log.warning("task %s (%s) is %s%s", task.id, task.kind, outcome, why)

@@ -102,6 +102,7 @@ ENDING: Final = {
     "schedule set": ("--every", "1h"),
     "limit set": ("--slots", "1"),
     "queue limit": ("--slots", "1"),
+    "queue set": ("--affinity-wait", "1s"),
     "tail": ("--no-follow",),
     "worker run": ("--until", "idle"),
     "queue watch": ("--until-empty",),

@@ -195,14 +195,13 @@ READING: Final = frozenset(
         "schedule ls",
         "breaker ls",
         "limit ls",
-        "limit holders",
         "kind ls",
         "queue ls",
         "queue holders",
     }
 )
-# No such artifact, input or worker is there, which is seen without writing.
-NOT_THERE: Final = frozenset({"artifact", "input", "worker drain", "worker stop", "schedule next"})
+# No such artifact, input, worker, schedule or limit is there, which is seen without writing.
+NOT_THERE: Final = frozenset({"artifact", "input", "worker drain", "worker stop", "schedule next", "limit holders"})
 
 
 @pytest.fixture

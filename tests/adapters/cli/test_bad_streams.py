@@ -307,7 +307,7 @@ def test_in_an_ascii_locale_words_beyond_it_are_refused_and_data_is_not(db: str)
     shown = run("show", "t", "--full", env=ascii_only)
 
     assert (refused.status, refused.out, refused.error["code"]) == (3, "", "invalid_value")
-    assert refused.error["message"].startswith("kind: ")
+    assert refused.error["message"].startswith("KIND: ")
     assert "surrogate" in refused.error["message"]
     assert (made.status, made.out) == (0, "t\n")
     assert (shown.status, shown.err) == (0, "")

@@ -41,15 +41,17 @@ def opened(engine: sagalog.Engine) -> None:
 def test_a_listing_shows_which_breakers_are_open_and_until_when(engine: sagalog.Engine, path: Path) -> None:
     opened(engine)
     head, limit, queue = of(path, "ls").out.splitlines()
-    assert head.split() == ["BREAKER", "FAILURES", "PAUSE", "OPENED", "NOW"]
-    assert limit.split()[:3] == ["limit/provider", "0/2", "1h00m..1h00m"]
-    assert "open until" in limit
-    assert queue.split() == ["queue/chats", "0/5", "1m00s..1h00m", "-", "closed"]
+    assert head.split() == ["BREAKER", "NOW", "FAILURES", "PAUSE", "OPENED", "WHY"]
+    assert limit.startswith("limit/provider  open until ")
+    assert "  -/2       1h..1h  " in limit
+    assert limit.endswith("failures, by task/b@3")
+    assert queue.split() == ["queue/chats", "closed", "0/5", "1m..1h", "-", "-"]
     documents = of(path, "ls", "--json").documents
     assert [(one["limit"], one["queue"], one["mode"]) for one in documents] == [
         ("provider", None, "open"),
         (None, "chats", "closed"),
     ]
+    assert (documents[0]["code"], documents[0]["cause"], documents[1]["code"]) == ("failures", "task/b@3", None)
     assert documents[0]["breaker"] == {"failures": 2, "pause_ms": 3_600_000, "pause_max_ms": 3_600_000}
 
 
@@ -59,7 +61,18 @@ def test_a_listing_shows_which_task_probes(engine: sagalog.Engine, path: Path) -
     lease = engine.acquire("a", owner="ann", ttl_ms=None)
     lease.retry(Failure("down", "", limit="provider"), budget="transient", run_at_ms=0)
     assert engine.claim("default", owner="ann", ttl_ms=60_000, wait_ms=10_000)
-    assert of(path, "ls").out.splitlines()[1].endswith("half open, with the probe a")
+    row = of(path, "ls").out.splitlines()[1]
+    assert row.startswith("limit/provider  half open, with the probe a ")
+    assert row.endswith("failures, by task/a@3")
+
+
+def test_the_listings_of_limits_and_queues_show_that_a_breaker_is_open(engine: sagalog.Engine, path: Path) -> None:
+    opened(engine)
+    assert "  2/1h..1h open  -" in call("limit", "ls", "--db", str(path)).out
+    assert "  5/1m..1h  -" in call("queue", "ls", "--db", str(path)).out
+    [limit] = call("limit", "ls", "--db", str(path), "--json").documents
+    [queue] = call("queue", "ls", "--db", str(path), "--json").documents
+    assert (limit["breaker_mode"], queue["breaker_mode"]) == ("open", "closed")
 
 
 def test_a_reset_closes_a_breaker(engine: sagalog.Engine, path: Path) -> None:

@@ -48,7 +48,8 @@ def make_unreadable(path: Path, id: str) -> None:
 
 
 def listed(path: Path, *words: str) -> list[str]:
-    return [task["id"] for task in call("list", "--oldest", *words, "--db", url_of(path), "--json").documents]
+    order = () if "--newest" in words else ("--oldest",)
+    return [task["id"] for task in call("list", *order, *words, "--db", url_of(path), "--json").documents]
 
 
 @pytest.mark.parametrize(

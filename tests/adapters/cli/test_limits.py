@@ -53,8 +53,9 @@ def test_a_limit_is_set_shown_and_removed(engine: sagalog.Engine, path: Path) ->
 
 def test_a_breaker_is_set_with_a_limit_or_alone_and_with_a_queue(engine: sagalog.Engine, path: Path) -> None:
     """[BREAKER-1] What is left out of it has its default, and a limit that is set without one has none."""
-    assert of(path, "limit", "set", "api", "--breaker", "3").out == "api allows any number\n"
-    assert of(path, "limit", "set", "gpu", "--slots", "1", "--breaker", "2/2h").out == "gpu allows 1 slot, 1 free\n"
+    assert of(path, "limit", "set", "api", "--breaker", "3").out == "api allows any number, breaker 3/1m..1h\n"
+    told = of(path, "limit", "set", "gpu", "--slots", "1", "--breaker", "2/2h").out
+    assert told == "gpu allows 1 slot, 1 free, breaker 2/2h..2h\n"
     told = of(path, "queue", "limit", "chats", "--breaker", "5/30s..10m").out
     assert told == "queue chats: breaker 5/30s..10m\n"
     assert [one.breaker for one in engine.breakers()] == [
@@ -67,8 +68,11 @@ def test_a_breaker_is_set_with_a_limit_or_alone_and_with_a_queue(engine: sagalog
         ["api", "any", "number", "0", "-", "0", "3/1m..1h", "-"],
         ["gpu", "1", "slot", "0", "1", "0", "2/2h..2h", "-"],
     ]
-    of(path, "limit", "set", "gpu", "--slots", "1")
+    told = of(path, "limit", "set", "gpu", "--slots", "1").out
+    assert told == "gpu allows 1 slot, 1 free; its breaker is taken away\n"
     assert [one.limit for one in engine.breakers()] == ["api", None]
+    told = of(path, "queue", "limit", "chats", "--slots", "2").out
+    assert told == "queue chats: 2 slots; taken away: breaker 5/30s..10m\n"
 
 
 def test_the_documents_of_a_limit_hold_every_field(engine: sagalog.Engine, path: Path) -> None:
@@ -91,7 +95,9 @@ def test_a_pause_says_who_when_and_why(engine: sagalog.Engine, path: Path, words
     """[PAUSE-1]"""
     group, _, what = words
     engine.set_limit("gpu", slots=1)
-    assert "paused" in of(path, *words, "the disk is full").out
+    engine.create("build", id="t", queue="agents")
+    first = of(path, *words, "the disk is full")
+    assert ("paused" in first.out, first.err) == (True, "")
     assert of(path, *words).status == 0
     row = of(path, group, "ls").out.splitlines()[1]
     assert row.startswith(name)
@@ -100,6 +106,52 @@ def test_a_pause_says_who_when_and_why(engine: sagalog.Engine, path: Path, words
     assert (document["pause"]["actor"], document["pause"]["reason"]) == ("user:ann", "the disk is full")
     assert "paused" not in of(path, group, "resume", what).out.replace("is not paused", "")
     assert [one for one in of(path, group, "ls", "--json").documents if one["pause"]] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("limit pause gpu", "the limit 'gpu'"),
+        ("queue pause agents", "the queue 'agents'"),
+        ("queue pause agents --key web", "the key 'web' of the queue 'agents'"),
+        ("kind pause build", "the kind 'build'"),
+        ("schedule pause nightly", "the schedule 'nightly'"),
+    ],
+)
+def test_a_second_pause_says_that_the_first_one_holds(
+    engine: sagalog.Engine, path: Path, words: str, what: str
+) -> None:
+    """[PAUSE-1]"""
+    engine.set_limit("gpu", slots=1)
+    engine.set_schedule("nightly", "build", cron="@daily")
+    engine.create("build", id="t", queue="agents")
+    group, verb, name, *more = words.split()
+    assert of(path, group, verb, name, "the disk is full", *more).err == ""
+    again = of(path, group, verb, name, "another reason", *more)
+    assert again.status == 0
+    assert again.err.startswith(f"note: {what} was paused already, since 20")
+    assert again.err.endswith(" by user:ann: the disk is full; resume it first to give another reason\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("queue pause typo", "queue 'typo'"),
+        ("queue limit typo --slots 1", "queue 'typo'"),
+        ("queue set typo --affinity-wait 1s", "queue 'typo'"),
+        ("kind pause typo", "kind 'typo'"),
+    ],
+)
+def test_what_is_set_where_there_is_no_task_leaves_a_note(
+    engine: sagalog.Engine, path: Path, words: str, what: str
+) -> None:
+    """It holds all the same: operators may set it before the first task."""
+    unused = of(path, *words.split())
+    assert (unused.status, unused.err) == (0, f"note: no task of {what} is here yet, and no worker works on it\n")
+    assert unused.out
+    engine.create("typo", id="t", queue="typo")
+    again = of(path, *words.split()).err
+    assert "no task of" not in again
 
 
 def test_a_key_is_paused_within_its_queue(engine: sagalog.Engine, path: Path) -> None:
@@ -120,17 +172,22 @@ def test_the_order_of_a_queue_is_set_beside_its_limits(engine: sagalog.Engine, p
     """[ORDER-2]"""
     engine.limit_queue("prompts", slots=1)
     told = of(path, "queue", "set", "prompts", "--affinity-wait", "60s").out
-    assert told == "queue prompts: 1 slots, affinities wait 1m\n"
+    assert told == "queue prompts: 1 slot, affinities wait 1m\n"
     assert engine.queues()[0].affinity_wait_ms == 60_000
     assert of(path, "queue", "ls").out.splitlines()[1].split()[-2:] == ["1m", "-"]
-    assert of(path, "queue", "set", "prompts").out == "queue prompts: 1 slots\n"
+    assert of(path, "queue", "set", "prompts").status == 2
+    assert of(path, "queue", "set", "prompts", "--affinity-wait", "1s", "--no-affinity-wait").status == 2
+    assert engine.queues()[0].affinity_wait_ms == 60_000
+    told = of(path, "queue", "set", "prompts", "--no-affinity-wait").out
+    assert told == "queue prompts: 1 slot; taken away: affinities wait 1m\n"
+    assert engine.queues()[0].affinity_wait_ms is None
 
 
 def test_the_limits_of_a_queue_are_set_as_a_whole(engine: sagalog.Engine, path: Path) -> None:
     """[LIMIT-1]"""
     words = ("--slots", "3", "--rate", "5/90s", "--per-key-slots", "1", "--per-key-rate", "1/1m30s:2")
     said = of(path, "queue", "limit", "agents", *words).out
-    assert said == "queue agents: 3 slots, rate 5/90s, per key 1 slots, per key rate 1/90s:2\n"
+    assert said == "queue agents: 3 slots, rate 5/90s, per key 1 slot, per key rate 1/90s:2\n"
     _, row = of(path, "queue", "ls").out.splitlines()
     assert row.split() == ["agents", "3", "5/90s", "1", "1/90s:2", "0", "3", "-", "-", "-"]
     [document] = of(path, "queue", "limit", "agents", "--slots", "1", "--json").documents
@@ -139,7 +196,7 @@ def test_the_limits_of_a_queue_are_set_as_a_whole(engine: sagalog.Engine, path: 
     assert of(path, "queue", "limit", "agents").status == 2
     assert of(path, "queue", "limit", "agents", "--slots", "1", "--unlimited").status == 2
     assert engine.queues()[0].slots == 1
-    assert of(path, "queue", "limit", "agents", "--unlimited").out == "queue agents: no limit\n"
+    assert of(path, "queue", "limit", "agents", "--unlimited").out == "queue agents: no limit; taken away: 1 slot\n"
     assert engine.queues()[0].slots is None
 
 
@@ -169,7 +226,15 @@ def test_a_period_is_shown_as_it_can_be_given(span_ms: int) -> None:
 def test_an_empty_listing_says_so(engine: sagalog.Engine, path: Path, group: str, said: str) -> None:
     answer = of(path, group, "ls")
     assert (answer.status, answer.out, answer.err) == (0, "", f"note: {said}\n")
-    assert call("limit", "holders", "gpu", "--db", str(path)).err == "note: no task has a unit of 'gpu'\n"
+
+
+def test_a_limit_that_no_task_holds_differs_from_one_that_there_is_not(engine: sagalog.Engine, path: Path) -> None:
+    engine.set_limit("gpu", slots=1)
+    held = call("limit", "holders", "gpu", "--db", str(path))
+    assert (held.status, held.err) == (0, "note: no task has a unit of 'gpu'\n")
+    missing = call("limit", "holders", "gpo", "--db", str(path))
+    assert (missing.status, missing.out) == (4, "")
+    assert "there is no limit 'gpo'" in missing.err
 
 
 def test_a_listing_names_what_cannot_be_read(engine: sagalog.Engine, path: Path) -> None:

@@ -68,10 +68,25 @@ def test_a_task_is_amended_by_what_is_given_and_keeps_the_rest(db: str, path: Pa
     assert (task["affinity"], task["key"], task["deadline_ms"], task["build"]) == ("gpu", None, None, "b2")
     assert (task["policy"]["attempts_max"], task["policy"]["transient_max"]) == (9, 7)
     assert task["run_at_ms"] == 2_000_000_000_000
-    assert call("amend", "t", *words, *more, "--idempotency-key", "r", "--db", db).out == "t is pending\n"
+    assert (
+        call("amend", "t", *words, *more, "--idempotency-key", "r", "--db", db).out == "t is pending; nothing changed\n"
+    )
     with past(path) as engine:
         assert [one.type for one in engine.history("t")] == ["created", "amended"]
         assert engine.history("t")[-1].actor == "user:bob"
+
+
+def test_an_amendment_says_what_it_has_changed(db: str, path: Path) -> None:
+    """[AMEND-1] By the options, and only what was not so already."""
+    with past(path) as engine:
+        engine.create("build", id="t", key="k", priority=3)
+
+    def said(*words: str) -> str:
+        return call("amend", "t", *words, "--db", db).out
+
+    assert said("--priority", "3", "--run-at", "2000000000000") == "t is pending; changed: --run-at\n"
+    assert said("--without", "key", "--retry", "attempts_max=2") == "t is pending; changed: --key, --retry\n"
+    assert said("--without", "key", "--priority", "3") == "t is pending; nothing changed\n"
 
 
 def test_the_payload_of_an_amendment_may_come_on_standard_input(db: str, path: Path) -> None:

@@ -151,8 +151,8 @@ def test_wrong_usage_names_what_is_wrong(path: Path, words: tuple[str, ...], nam
     ("words", "named"),
     [
         (("push", "1", "--queue", ""), "--queue"),
-        (("push", "1", "--id", ""), "id"),
-        (("pop", "--owner", ""), "owner"),
+        (("push", "1", "--id", ""), "--id"),
+        (("pop", "--owner", ""), "--owner"),
         (("depth", "--queue", "a\nb"), "--queue"),
     ],
 )

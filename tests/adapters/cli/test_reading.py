@@ -79,11 +79,12 @@ waits      pending       build   default  {moment}  -         a worker
         (("--tag", "branch=main", "--tag", "os=linux"), ["waits"]),
         (("--queue", "ops", "--state", "pending"), ["waits-too"]),
         (("--limit", "2"), ["waits", "waits-too"]),
-        (("--limit", "2", "--all"), ["waits", "waits-too", "runs", "undoes", "done"]),
+        (("--all",), ["waits", "waits-too", "runs", "undoes", "done"]),
     ],
 )
 def test_a_listing_holds_what_fits_everything_given(db: str, words: tuple[str, ...], expected: list[str]) -> None:
-    answer = call("list", "--oldest", *words, "--db", db, "--json")
+    order = () if "--newest" in words else ("--oldest",)
+    answer = call("list", *order, *words, "--db", db, "--json")
 
     assert expected == [task["id"] for task in answer.documents]
     assert 0 == answer.status
@@ -387,6 +388,8 @@ def test_stats_count_by_queue_and_state_and_the_events_of_the_log(db: str, path:
         "ops      1        1        0             0",
     ]
     assert human.lines[6].split() == ["DURABILITY", "WAL", "CHECKPOINT", "LINKS", "FREE", "FILE"]
+    sizes = human.lines[7].split()
+    assert (sizes[1][-1], sizes[4][-1]) == ("B", "B")
     assert [line.split()[0] for line in human.lines[9:]] == ["UNDO", "first", "second"]
     assert ["ops"] == list(call("stats", "--queue", "ops", "--db", db, "--json").documents[0]["queues"])
 
@@ -447,3 +450,13 @@ def test_an_event_of_a_newer_version_hurts_its_own_task_only(db: str, path: Path
     assert 8 == call("show", "waits", "--db", db).status
     assert 0 == call("show", "runs", "--db", db).status
     assert 11 == call("stats", "--db", db, "--json").documents[0]["events"]
+
+
+def test_one_thing_is_counted_in_the_singular(tmp_path: Path) -> None:
+    path = tmp_path / "one.db"
+    with past(path) as engine:
+        engine.create("k", id="t")
+    events = len(call("tail", "--no-follow", "--from-start", "--json", "--db", str(path)).documents)
+
+    assert f": 1 task, {events} events" in call("stats", "--db", str(path)).lines[0]
+    assert call("verify", "--db", str(path)).out == f"ok: {events} events of 1 task were read\n"

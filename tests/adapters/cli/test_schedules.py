@@ -61,7 +61,8 @@ def test_a_listing_shows_when_each_fires_or_why_it_does_not(engine: sagalog.Engi
     assert rows[0].startswith("nightly  backup  default  @daily UTC")
     assert rows[0].split("  ")[-1].strip().startswith("20")
     assert "every 15m00s" in rows[1]
-    assert rows[1].endswith("paused")
+    assert "  paused 20" in rows[1]
+    assert rows[1].endswith(" by user:ann: the disk is full")
     assert " (in " in of(path, "resume", "often").out
     assert [one["name"] for one in of(path, "ls", "--json").documents] == ["nightly", "often"]
 
@@ -86,8 +87,41 @@ def test_the_next_times_are_shown_as_many_as_asked_for(engine: sagalog.Engine, p
     assert [line.split()[0][10:] for line in lines] == ["", "T02:00:00.000Z", "T02:00:00.000Z"]
     documents = of(path, "next", "nightly", "--json").documents
     assert len(documents) == 10
-    assert documents[0] == {"name": "nightly", "nominal_ms": engine.next_times("nightly", 1)[0]}
+    assert documents[0] == {"name": "nightly", "nominal_ms": engine.next_times("nightly", 1)[0], "zone": "UTC"}
     assert of(path, "next", "nightly", "0").status == 2
+
+
+def test_the_next_times_are_shown_in_the_zone_of_the_schedule_too(engine: sagalog.Engine, path: Path) -> None:
+    engine.set_schedule("nightly", "backup", cron="0 2 * * *", zone="Asia/Kolkata")
+    head, row = of(path, "next", "nightly", "1").out.splitlines()
+    assert head.split() == ["TIME", "FROM_NOW", "IN_ZONE"]
+    assert "T20:30:00.000Z" in row
+    assert row.endswith("T02:00:00+05:30 Asia/Kolkata")
+    assert of(path, "next", "nightly", "1", "--json").documents[0]["zone"] == "Asia/Kolkata"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("0 25 * * *", "is no expression: the hour is '25', which is not of 0 to 23"),
+        ("x * * * *", "is no expression: the minute is 'x', which is not of 0 to 59"),
+        ("0 0 0 * *", "is no expression: the day of the month is '0', which is not of 1 to 31, L or LW"),
+        ("0 2 30 2 *", "never fires; check the day and the month"),
+        ("0 0 31 2,4 *", "never fires; check the day and the month"),
+    ],
+)
+def test_a_refused_expression_names_the_field_or_that_it_never_fires(path: Path, fields: str, said: str) -> None:
+    """[SCHEDULE-1]"""
+    answer = of(path, "set", "nightly", "backup", "--cron", fields)
+    assert (answer.status, answer.err.splitlines()[0]) == (3, f"error: --cron: {fields!r} {said}")
+
+
+def test_a_limit_that_there_is_not_is_refused_to_the_schedule(engine: sagalog.Engine, path: Path) -> None:
+    """[SCHEDULE-1]"""
+    answer = of(path, "set", "nightly", "backup", "--every", "1h", "--use", "nolimit")
+    assert answer.status == 4
+    assert answer.err.startswith("error: schedule 'nightly' cannot use the limit 'nolimit': there is no such limit")
+    assert "`sagalog limit ls`" in answer.err
 
 
 def test_a_schedule_is_removed_once(engine: sagalog.Engine, path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sagalog
 from sagalog import Failure
 from sagalog_cli import json_output, tracebacks
 from sagalog_cli.tables import Cell, Table, printable, show_table
@@ -237,6 +238,23 @@ def test_a_terminal_gets_colours_and_distances_and_a_pipe_gets_times(hostile: Pa
     assert "\x1b[34mrunning\x1b[0m" in terminal
     assert re.search(r"\d+d\d\dh ago", terminal)
     assert "\x1b[3" not in plain
+
+
+def test_a_terminal_gets_no_empty_column_and_names_what_is_below_a_row(tmp_path: Path) -> None:
+    """A pipe gets every column, because scripts count them."""
+    path = tmp_path / "store.db"
+    with sagalog.open(f"sqlite:///{path}") as engine:
+        engine.set_limit("a" * 30, slots=1)
+        engine.pause(limit="a" * 30, reason="the disk is full")
+        engine.set_limit("b", slots=1)
+
+    head, first, below, second = map(uncoloured, on_terminal("limit", "ls", "--db", str(path)).splitlines())
+    assert head.split() == ["NAME", "ALLOWED", "USED", "FREE", "HELD"]
+    assert first.split() == ["a" * 30, "1", "slot", "0", "1", "0"]
+    assert re.fullmatch(r"    PAUSED: [0-9.]+m?s ago: the disk is full", below)
+    assert second.split() == ["b", "1", "slot", "0", "1", "0"]
+    plain_head, *_ = call("limit", "ls", "--db", str(path)).out.splitlines()
+    assert plain_head.split() == ["NAME", "ALLOWED", "USED", "FREE", "HELD", "BREAKER", "PAUSED"]
 
 
 def test_a_narrow_terminal_hangs_the_details_below_their_event(hostile: Path) -> None:

@@ -115,7 +115,8 @@ class BreakerContract(LimitedContract):
             [lease] = self.claim()
             lease.retry(DOWN, budget="quota", run_at_ms=until_ms)
             [status] = self.engine.breakers()
-            assert (status.mode, status.until_ms) == ("open", expected_ms)
+            assert (status.mode, status.until_ms, status.code) == ("open", expected_ms, "quota")
+            assert self.engine.limits()[0].breaker_mode == "open"
             self.engine.reset_breaker(limit="gpu")
             self.engine.cancel(f"t{until_ms}")
         self.fair()
@@ -175,6 +176,7 @@ class BreakerContract(LimitedContract):
         assert self.claim(["default", "other"], limit=10) == []
         [status] = self.engine.breakers()
         assert (status.mode, status.task, status.until_ms) == ("half_open", probe.task.id, None)
+        assert status.code == "failures"
         assert probe.task.lease is not None
         [used] = probe.task.lease.uses
         assert used.generation == self.version("limit/gpu")
@@ -188,6 +190,8 @@ class BreakerContract(LimitedContract):
         [probe] = self.claim()
         probe.complete()
         assert self.changes()[-2:] == ["limit_breaker_half_opened", "limit_breaker_closed healthy"]
+        [status] = self.engine.breakers()
+        assert (status.mode, status.code, status.cause) == ("closed", None, None)
         assert len(self.claim(["default", "other"], limit=20)) > 3
         self.fair()
 
@@ -200,6 +204,9 @@ class BreakerContract(LimitedContract):
             self.clock.advance(pause_ms)
             [probe] = self.claim()
             self.fail(probe)
+            [status] = self.engine.breakers()
+            newest = self.engine.history(probe.task.id)[-1]
+            assert (status.code, status.cause) == ("probe_failed", newest.name)
         self.clock.advance(200_000)
         self.claim()[0].complete()
         self.strike(3)

@@ -33,6 +33,15 @@ class LimitContract(LimitedContract):
         assert self.engine.holders(limit="gpu") == [("a", 1), ("b", 1)]
         self.fair()
 
+    def test_holders_of_a_limit_that_there_is_not_are_not_found(self) -> None:
+        """[LIMIT-2]"""
+        self.engine.set_limit("gpu", slots=2)
+        assert self.engine.holders(limit="gpu") == []
+        assert self.refused(NotFound, self.engine.holders, limit="gpo").limit == "gpo"
+        self.engine.remove_limit("gpu")
+        self.refused(NotFound, self.engine.holders, limit="gpu")
+        assert self.engine.holders(queue="nothing") == []
+
     def test_the_end_of_a_lease_lets_the_next_one_in_by_the_same_commit(self) -> None:
         """[LIMIT-5]"""
         self.engine.set_limit("gpu", slots=1)
