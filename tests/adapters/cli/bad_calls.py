@@ -114,7 +114,10 @@ def words(name: str, *changes: tuple[str, str], without: str = "", more: tuple[s
     arguments: list[str] = []
     for param in command_of(name).params:
         word = word_of(param)
-        if word == without or not (param.required or word in given or word == "KIND"):
+        is_wanted = (
+            param.required or word == "KIND" or ((word, name) == ("ID", "explain") and "--schedule" not in given)
+        )
+        if word == without or not (is_wanted or word in given):
             continue
         value = given.get(word, VALID.get(word, ""))
         if isinstance(param, click.Option):

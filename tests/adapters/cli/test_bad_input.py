@@ -141,6 +141,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--per-key-slots": SLOTS,
     "--returns-max": [*NUMBER, (2, "1000001")],
     "--run-at": TIME,
+    "--schedule": [*NAME, (3, "x" * 171)],
     "--settles": NAME,
     "--since": [(2, "tomorrow"), (2, "0000-01-01T00:00:00Z"), (3, "0001-01-01T00:00:00Z"), (3, "9999999999999999")],
     "--start-by": TIME,
