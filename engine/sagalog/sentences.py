@@ -72,9 +72,12 @@ _UNSTORABLE: Final = (
 # Behind how many units are free: who has the others, or when time gives enough.
 _UNITS: Final = "[; {holders} {holders_have} units][; enough are back at {refilled}]"
 
-# What `Engine.explain` says of a task. A part in brackets is left out where one of its fields is not given; a parameter
-# `..._ms` gives a field without that end, its time, and one that counts gives fields with the ends of `COUNTED`. Of
-# several, the first with all its other fields given is used.
+# Before what has stopped a schedule; a process that finds the cause before it was recorded gives no time.
+_STOPPED: Final = "[it has stopped since {since}: ]"
+
+# What `Engine.explain` says of a task or a schedule. A part in brackets is left out where one of its fields is not
+# given; a parameter `..._ms` gives a field without that end, its time, and one that counts gives fields with the ends
+# of `COUNTED`. Of several, the first with all its other fields given is used.
 REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "unreadable": ("this version cannot read {stream}: {error}",),
     "ended": (
@@ -143,6 +146,18 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "no_worker_known": ("no worker has written itself into this store",),
     "deadline_ahead": ("its deadline comes at {at}",),
     "start_by_ahead": ("unless it is leased before {at}, it is cancelled",),
+    # --- of schedules ---
+    "zone_unknown": (f"{_STOPPED}the process that looked does not know its time zone {{zone!r}}",),
+    "never_fires": (
+        f"{_STOPPED}its fields {{cron!r}} give no time any more[: {{text}}]",
+        f"{_STOPPED}its interval gives no time any more",
+    ),
+    "task_refused": (f"{_STOPPED}its task[ {{task!r}}] was refused[ ({{refusal}})]",),
+    "paused_schedule": ("the schedule {schedule!r} is paused[ since {since}][ by {actor}][: {text}]",),
+    "missed": ("it is due since {nominal}, which is too late for a task of that time",),
+    "overlap": ("the nominal time {nominal} has no task while {task!r} lives",),
+    "exists": ("the nominal time {nominal} has no other task than {task!r}, which exists already",),
+    "due": ("it is due since {since}, and the next claim creates {task!r}",),
 }
 # The ends of the fields that a parameter gives besides: with a verb that fits its number.
 COUNTED: Final = ("_are", "_have")
@@ -175,6 +190,17 @@ ADVICE: Final[Mapping[str, tuple[str, ...]]] = {
         "it: sagalog amend {task} --without build",
     ),
     "preflight_fails": ("mend on {host} what the preflight {preflight} finds",),
+    "zone_unknown": (
+        "once each machine knows the zone {zone}: sagalog schedule resume {schedule}; or set another zone: "
+        "sagalog schedule set {schedule}",
+    ),
+    "never_fires": ("set other times: sagalog schedule set {schedule}",),
+    "task_refused": (
+        "once that is mended: sagalog schedule resume {schedule}; or set it anew: sagalog schedule set {schedule}",
+    ),
+    "paused_schedule": ("sagalog schedule resume {schedule}",),
+    "overlap": ("sagalog explain {task}",),
+    "exists": ("sagalog show {task}",),
 }
 
 

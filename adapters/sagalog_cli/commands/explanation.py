@@ -1,4 +1,4 @@
-"""The command `explain`: why no worker works on a task now, and what an operator may do about it.
+"""The command `explain`: why no worker works on a task now, or none is created, and what an operator may do about it.
 
 Rule: the engine gives the reasons, and this command their words. It writes nothing.
 """
@@ -9,11 +9,11 @@ from typing import Final
 
 import click
 
-from sagalog import Explanation, Reason
+from sagalog import Engine, Explanation, NotFound, Reason
 from sagalog.sentences import told
 from sagalog_cli import json_output
 from sagalog_cli.prefixes import whole_id
-from sagalog_cli.session import Session, StoreCommand, pass_session
+from sagalog_cli.session import Session, StoreCommand, advised, pass_session
 from sagalog_cli.tables import show_line
 from sagalog_cli.times import distance, instant
 
@@ -22,17 +22,29 @@ _DUE: Final = frozenset({"lease_over", "deadline_passed", "wait_over"})
 
 
 @click.command("explain", cls=StoreCommand, short_help="Say why a task does not run.")
-@click.argument("id")
+@click.argument("id", required=False)
+@click.option("--schedule", metavar="NAME", help="Say why this schedule creates no task, in place of a task.")
 @pass_session
-def explain(session: Session, id: str) -> None:
+def explain(session: Session, id: str | None, schedule: str | None) -> None:
     """Say why no claim leases a task now, or that one would: what it waits for, what holds it back, who holds it.
 
     Below a reason is what to do about it, where there is something.
     """
+    if id is None and schedule is None:
+        raise click.UsageError("Missing argument 'ID': which task is it about? (or --schedule NAME)")
+    if id is not None and schedule is not None:
+        raise click.UsageError(f"--schedule {schedule}: the task {id} is given too; leave one of them out")
     with session.open() as engine:
-        found = engine.explain(whole_id(engine, id))
+        found = engine.explain(whole_id(engine, id)) if id is not None else _of_schedule(engine, schedule)
         now = engine.now_ms()
     session.answer(lambda: json_output.explanation(found), lambda: _show(found, now))
+
+
+def _of_schedule(engine: Engine, name: str | None) -> Explanation:
+    try:
+        return engine.explain(schedule=name)
+    except NotFound as error:
+        raise advised(error, "`sagalog schedule ls` shows the schedules of this store") from error
 
 
 def _show(found: Explanation, now: int) -> None:
@@ -48,6 +60,9 @@ def _show(found: Explanation, now: int) -> None:
 
 def _headline(found: Explanation) -> str:
     """Return one line: its state, and whether a claim, a worker or only maintenance does something with it."""
+    if found.schedule is not None:
+        said = "fires with the next claim, or `sagalog recover`" if found.is_claimable else "creates no task now"
+        return f"the schedule {found.schedule} {said}"
     state = "cannot be read" if found.state is None else f"is {found.state}"
     if found.is_claimable and found.reasons:
         return f"{found.task} {state}, and no live worker takes it:"

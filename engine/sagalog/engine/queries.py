@@ -206,17 +206,20 @@ class Queries(Protocol):
         """Get a task as it is now; None where there is no such task."""
         ...
 
-    def explain(self, id: str) -> Explanation:
+    def explain(self, id: str | None = None, *, schedule: str | None = None) -> Explanation:
         """Say why no claim leases a task now, or that one would: what it waits for, what holds it back, who holds it.
 
-        The answer is of one state of the store, and one about a task that cannot be read says so. It writes nothing.
-        [EXPLAIN-1]
+        Of a schedule it says why no claim creates a task now: it has stopped, is paused or is not due, or its task of
+        the time before lives. The answer is of one state of the store, and one about what cannot be read says so. It
+        writes nothing. [EXPLAIN-1]
 
         Args:
-            id: the id of the task.
+            id: the id of the task, or
+            schedule: the name of the schedule.
 
         Raises:
-            NotFound: there is no such task.
+            NotFound: there is no such task, or no such schedule.
+            InvalidValue: both are given, or neither; or no task or schedule is called so.
         """
         ...
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from sagalog.engine.open_claims import stream_ids
 from sagalog.engine.pauses import pause_at
 from sagalog.engine.queries import ScheduleStatus
-from sagalog.engine.schedule_times import first_after
-from sagalog.errors import Corrupt, NotFound
+from sagalog.engine.schedule_times import first_after, no_schedule
+from sagalog.errors import Corrupt
 from sagalog.kernel.state import ScheduleFold
 from sagalog.store import Snapshot
 
@@ -57,7 +57,7 @@ def next_times_of(snapshot: Snapshot, name: str, limit: int, now_ms: int) -> lis
     """Return the next nominal times of a schedule after now, and after what is settled; raises NotFound."""
     fold: ScheduleFold | None = snapshot.fold(f"schedule/{name}")
     if fold is None or fold.is_removed or fold.schedule is None:
-        raise NotFound(f"there is no schedule {name!r}; set it first, or check its name", schedule=name)
+        raise no_schedule(name)
     found: list[int] = []
     at_ms: int | None = fold.settled_at(now_ms)
     while at_ms is not None and len(found) < limit:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from sagalog import recurrence
-from sagalog.errors import InvalidValue
+from sagalog.errors import InvalidValue, NotFound
 from sagalog.kernel import commands as c
 from sagalog.kernel.bounds import MISSED_MAX
 from sagalog.kernel.state import ScheduleFold
@@ -47,6 +47,11 @@ def first_after(schedule: Schedule, anchor_ms: int, after_ms: int) -> int | None
         raise unknown_zone(schedule.zone) from error
     except recurrence.InvalidCron as error:
         raise InvalidValue(f"cron: {schedule.cron!r} is no expression here: {error}", path="cron") from error
+
+
+def no_schedule(name: str) -> NotFound:
+    """Return the error of a query that names a schedule which was never set, or was removed."""
+    return NotFound(f"there is no schedule {name!r}; set it first, or check its name", schedule=name)
 
 
 def asked_of(fold: ScheduleFold, now_ms: int) -> c.Setting | None:

@@ -16,6 +16,7 @@ from sagalog.engine.builds import absent_builds
 from sagalog.engine.explanation import Explanation, Reason
 from sagalog.engine.explanations import explained
 from sagalog.engine.explanations.listed import held_back
+from sagalog.engine.explanations.of_schedules import explained_schedule
 from sagalog.engine.histories import history_of, stream_named
 from sagalog.engine.open_claims import (
     account_named,
@@ -111,12 +112,15 @@ class StoreQueries:
         with self._store.read() as snapshot:
             return snapshot.counts(arguments.optional_name(queue, "queue"))
 
-    def explain(self, id: str) -> Explanation:
+    def explain(self, id: str | None = None, *, schedule: str | None = None) -> Explanation:
         """Answer `Queries.explain`."""
-        check_id(id, "id")
+        if (id is None) == (schedule is None):
+            found = "neither" if id is None else "both"
+            raise InvalidValue(f"id, schedule: expected one of the two, found {found}", path="id")
+        checked = check_id(id, "id") if schedule is None else check_schedule_name(schedule, "schedule")
         now_ms = self._clock.now_ms()
         with self._store.read() as snapshot:
-            return explained(snapshot, id, now_ms)
+            return (explained if schedule is None else explained_schedule)(snapshot, checked, now_ms)
 
     def held_back(self, tasks: Iterable[Task]) -> dict[str, tuple[Reason, ...]]:
         """Answer `Queries.held_back`."""

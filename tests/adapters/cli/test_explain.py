@@ -1,4 +1,4 @@
-"""The command `explain`: why a task does not run, for people and for programs. [EXPLAIN-1]"""
+"""The command `explain`: why a task does not run, or a schedule creates none, in words and in JSON. [EXPLAIN-1]"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import sagalog
-from tests.adapters.cli.calls import Answer, call
+from tests.adapters.cli.calls import Answer, call, past
 from tests.contract.tampering import tamper
 
 TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \((in )?[0-9a-z.]+( ago)?\)")
@@ -148,3 +148,69 @@ def test_an_end_is_explained_with_its_cause(engine: sagalog.Engine, path: Path) 
         "  - it has ended as cancelled at TIME: it is no use",
         "    sagalog show task, or sagalog retry task",
     ]
+
+
+# --- schedules ------------------------------------------------------------------------------------------------------
+
+
+def test_a_schedule_is_explained_by_its_name(engine: sagalog.Engine, path: Path) -> None:
+    """[PAUSE-1]"""
+    engine.set_schedule("nightly", "backup", cron="@daily")
+
+    assert lines(path, "--schedule", "nightly") == [
+        "the schedule nightly creates no task now",
+        "  - it is not due before TIME",
+    ]
+    engine.pause(schedule="nightly", reason="the disk is full", actor="user:ann")
+    assert lines(path, "--schedule", "nightly") == [
+        "the schedule nightly creates no task now",
+        "  - the schedule 'nightly' is paused since TIME by user:ann: the disk is full",
+        "    sagalog schedule resume nightly",
+    ]
+
+
+def test_a_schedule_that_is_due_says_that_the_next_claim_fires_it(path: Path) -> None:
+    """[SCHEDULE-2]"""
+    with past(path) as engine:
+        engine.set_schedule("often", "poll", every_ms=60_000)
+
+    first, note = lines(path, "--schedule", "often")
+
+    assert first == "the schedule often fires with the next claim, or `sagalog recover`"
+    assert note.startswith("  it is due since TIME, and the next claim creates 'often@")
+
+
+def test_the_document_of_a_schedule_names_it_in_place_of_a_task(engine: sagalog.Engine, path: Path) -> None:
+    engine.set_schedule("nightly", "backup", cron="@daily")
+    engine.pause(schedule="nightly", actor="user:ann")
+
+    [document] = of(path, "--schedule", "nightly", "--json").documents
+
+    assert {name: document[name] for name in ("task", "schedule", "state", "is_claimable", "notes")} == {
+        "task": None,
+        "schedule": "nightly",
+        "state": None,
+        "is_claimable": False,
+        "notes": [],
+    }
+    [reason] = document["reasons"]
+    assert (reason["code"], reason["advice"]) == ("paused_schedule", "sagalog schedule resume nightly")
+
+
+def test_an_unknown_schedule_is_status_4_with_its_own_advice(engine: sagalog.Engine, path: Path) -> None:
+    answer = of(path, "--schedule", "nope")
+
+    assert (answer.status, answer.out) == (4, "")
+    assert answer.err.splitlines() == [
+        "error: there is no schedule 'nope'; set it first, or check its name",
+        "hint: `sagalog schedule ls` shows the schedules of this store",
+    ]
+
+
+def test_a_task_or_a_schedule_is_asked_for_and_not_both(engine: sagalog.Engine, path: Path) -> None:
+    neither, both = of(path), of(path, "task", "--schedule", "nightly")
+
+    assert (neither.status, both.status) == (2, 2)
+    assert "Missing argument 'ID'" in neither.err
+    assert "--schedule NAME" in neither.err
+    assert "--schedule nightly: the task task is given too; leave one of them out" in both.err

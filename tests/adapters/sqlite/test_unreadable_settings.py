@@ -109,3 +109,15 @@ def test_an_explanation_passes_over_events_that_only_say_more(engine: Engine, pa
     [ended] = engine.explain("old").reasons
     assert ended.code == "ended"
     assert "successor" not in ended.parameters
+
+
+def test_a_schedule_that_cannot_be_read_is_explained_as_such(engine: Engine, path: Path) -> None:
+    """[EXPLAIN-1] [LOG-5]"""
+    engine.set_schedule("first", "build", every_ms=1_000)
+    change(path, "schedule", "first")
+    found = engine.explain(schedule="first")
+    assert (found.schedule, found.task, found.is_claimable) == ("first", None, False)
+    [reason] = found.reasons
+    assert (reason.code, reason.parameters["stream"]) == ("unreadable", "schedule/first")
+    assert "schedule/first@1 was changed" in str(reason.parameters["error"])
+    assert reason.advice == "sagalog verify"

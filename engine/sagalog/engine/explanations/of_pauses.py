@@ -19,7 +19,7 @@ def kind(subject: Subject) -> Iterator[Reason]:
     """Its kind is paused."""
     pause = pause_of_kind(subject.snapshot, subject.task.kind) if subject.is_pending else None
     if pause is not None:
-        yield Reason("paused_kind", {"kind": subject.task.kind, **_parameters(pause)})
+        yield Reason("paused_kind", {"kind": subject.task.kind, **parameters_of(pause)})
 
 
 def queue(subject: Subject) -> Iterator[Reason]:
@@ -27,7 +27,7 @@ def queue(subject: Subject) -> Iterator[Reason]:
     name = subject.task.queue
     pause = pause_at(subject.snapshot, f"queue/{name}", settings.paused) if (settings := _queue(subject)) else None
     if pause is not None:
-        yield Reason("paused_queue", {"queue": name, **_parameters(pause)})
+        yield Reason("paused_queue", {"queue": name, **parameters_of(pause)})
 
 
 def key(subject: Subject) -> Iterator[Reason]:
@@ -37,7 +37,7 @@ def key(subject: Subject) -> Iterator[Reason]:
         return
     pause = pause_at(subject.snapshot, f"queue/{task.queue}", settings.paused_keys.get(task.key, 0))
     if pause is not None:
-        yield Reason("paused_key", {"queue": task.queue, "key": task.key, **_parameters(pause)})
+        yield Reason("paused_key", {"queue": task.queue, "key": task.key, **parameters_of(pause)})
 
 
 def limits(subject: Subject) -> Iterator[Reason]:
@@ -47,7 +47,7 @@ def limits(subject: Subject) -> Iterator[Reason]:
         settings = subject.settings(stream)
         pause = pause_at(subject.snapshot, stream, settings.paused) if isinstance(settings, LimitFold) else None
         if pause is not None:
-            yield Reason("paused_limit", {"limit": name, **_parameters(pause)})
+            yield Reason("paused_limit", {"limit": name, **parameters_of(pause)})
 
 
 def _queue(subject: Subject) -> QueueFold | None:
@@ -58,6 +58,7 @@ def _queue(subject: Subject) -> QueueFold | None:
     return settings if isinstance(settings, QueueFold) else None
 
 
-def _parameters(pause: Pause) -> Parameters:
+def parameters_of(pause: Pause) -> Parameters:
+    """Return what is known of a pause: by whom, since when and why."""
     given = {"actor": pause.actor, "since_ms": pause.at_ms, "text": pause.reason}
     return {name: value for name, value in given.items() if value is not None}
