@@ -51,6 +51,7 @@ BOUNDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "leases": ("BATCH_COMMANDS_MAX",),
     "set_schedule.name": ("SCHEDULE_NAME_CHARACTERS_MAX",),
     "remove_schedule.name": ("SCHEDULE_NAME_CHARACTERS_MAX",),
+    "explain.schedule": ("SCHEDULE_NAME_CHARACTERS_MAX",),
     "next_times.name": ("SCHEDULE_NAME_CHARACTERS_MAX",),
     "next_times.limit": ("CLAIM_LIMIT_MAX",),
     "cron": ("CRON_CHARACTERS_MAX",),

@@ -23,7 +23,7 @@ _DUE: Final = frozenset({"lease_over", "deadline_passed", "wait_over"})
 
 @click.command("explain", cls=StoreCommand, short_help="Say why a task does not run.")
 @click.argument("id", required=False)
-@click.option("--schedule", metavar="NAME", help="Say why this schedule creates no task, in place of a task.")
+@click.option("--schedule", metavar="NAME", help="Instead: why this schedule creates no task.")
 @pass_session
 def explain(session: Session, id: str | None, schedule: str | None) -> None:
     """Say why no claim leases a task now, or that one would: what it waits for, what holds it back, who holds it.
@@ -31,7 +31,7 @@ def explain(session: Session, id: str | None, schedule: str | None) -> None:
     Below a reason is what to do about it, where there is something.
     """
     if id is None and schedule is None:
-        raise click.UsageError("Missing argument 'ID': which task is it about? (or --schedule NAME)")
+        raise click.UsageError("give the ID of a task, or --schedule NAME")
     if id is not None and schedule is not None:
         raise click.UsageError(f"--schedule {schedule}: the task {id} is given too; leave one of them out")
     with session.open() as engine:

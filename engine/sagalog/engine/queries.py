@@ -214,8 +214,8 @@ class Queries(Protocol):
         writes nothing. [EXPLAIN-1]
 
         Args:
-            id: the id of the task, or
-            schedule: the name of the schedule.
+            id: the id of the task; or
+            schedule: the name of a schedule.
 
         Raises:
             NotFound: there is no such task, or no such schedule.

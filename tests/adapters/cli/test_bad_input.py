@@ -168,6 +168,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
 OF_ONE: Final[dict[Place, list[Wrong]]] = {
     Place("create", "--after"): NAME,
     Place("history", "--limit"): NAME,
+    Place("explain", "--schedule"): [*NAME, (3, "x" * 171)],
     Place("create", "--on-failed"): WORD,
     Place("create", "--dedupe"): [(3, ""), (3, CONTROL), (3, LONG), (3, BYTES)],
     Place("create", "--dedupe-scope"): WORD,

@@ -211,6 +211,5 @@ def test_a_task_or_a_schedule_is_asked_for_and_not_both(engine: sagalog.Engine, 
     neither, both = of(path), of(path, "task", "--schedule", "nightly")
 
     assert (neither.status, both.status) == (2, 2)
-    assert "Missing argument 'ID'" in neither.err
-    assert "--schedule NAME" in neither.err
+    assert "give the ID of a task, or --schedule NAME" in neither.err
     assert "--schedule nightly: the task task is given too; leave one of them out" in both.err
