@@ -46,6 +46,8 @@ class TaskChanges(TaskView):
         self._admission: Admission | None = None
         self._breakers: Breakers | None = None
         self._settings: list[Append] = []
+        # A task that lacked nothing when it was asked last, while no event was taken since.
+        self._may_begin: TaskFold | None = None
         self._parents = EndedParents()
         # Where a task with a dedupe key is created or ends.
         self._dedupes: Dedupes | None = None
@@ -53,6 +55,7 @@ class TaskChanges(TaskView):
     # --- taking events -----------------------------------------------------------------------------------------------
 
     def _take(self, task: TaskFold, events: tuple[e.Recordable, ...], step: CommandEntry) -> TaskFold:
+        self._may_begin = None
         draft = self._drafts.get(task.id)
         if draft is None:
             draft = self._drafts[task.id] = Draft(self._load(task.id), task)
@@ -100,11 +103,16 @@ class TaskChanges(TaskView):
 
     def lack_of(self, task: TaskFold) -> Lack | None:
         """Return why no lease of a task for work may begin now; None: it may. [LIMIT-2] [PAUSE-1]"""
+        if task is self._may_begin:
+            # A claim looks at it, and then leases it.
+            return None
         if self.is_kind_paused(task.kind):
             return Lack(None, "paused")
         if not self.is_limited(task):
             return None
-        return self.accounts.lack_of_queue(task.queue) or self.accounts.lack(task)
+        lack = self.accounts.lack_of_queue(task.queue) or self.accounts.lack(task)
+        self._may_begin = task if lack is None else None
+        return lack
 
     def look_at(self, accounts: Sequence[str]) -> None:
         """Let tasks in at accounts that are due. [LIMIT-5]"""
