@@ -6,10 +6,12 @@ Rule: a file of tests that needs a store with tasks defines its own under the sa
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import sagalog
 from tests.adapters.cli.calls import past, url_of
 
 
@@ -17,6 +19,13 @@ from tests.adapters.cli.calls import past, url_of
 def path(tmp_path: Path) -> Path:
     """Where a store is, once a test makes it."""
     return tmp_path / "store.db"
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[sagalog.Engine]:
+    """An engine over that store, beside which the commands run."""
+    with sagalog.open(url_of(path)) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")

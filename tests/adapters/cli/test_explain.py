@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 import sagalog
 from tests.adapters.cli.calls import Answer, call, past
 from tests.contract.tampering import tamper
 
 TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \((in )?[0-9a-z.]+( ago)?\)")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def engine(path: Path) -> Iterator[sagalog.Engine]:
-    with sagalog.open(f"sqlite:///{path}") as engine:
-        yield engine
 
 
 def of(path: Path, *words: str) -> Answer:

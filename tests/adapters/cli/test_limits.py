@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,6 @@ from sagalog import Rate
 from sagalog_cli.times import exact_duration, parse_duration
 from tests.adapters.cli.calls import Answer, call
 from tests.contract.tampering import tamper
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def engine(path: Path) -> Iterator[sagalog.Engine]:
-    with sagalog.open(f"sqlite:///{path}") as engine:
-        yield engine
 
 
 def of(path: Path, *words: str) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,17 +9,6 @@ import pytest
 import sagalog
 from sagalog.kernel.events import ScheduleSet
 from tests.adapters.cli.calls import Answer, call, past
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def engine(path: Path) -> Iterator[sagalog.Engine]:
-    with sagalog.open(f"sqlite:///{path}") as engine:
-        yield engine
 
 
 def of(path: Path, *words: str) -> Answer:
