@@ -169,12 +169,7 @@ LAST_READY: Final = (
     "JOIN streams s ON s.number = g.stream WHERE g.account = ?1 AND g.place = 'ready' AND g.section = ?2 "
     "ORDER BY g.priority DESC, g.stream DESC LIMIT ?3"
 )
-SECTIONS: Final = (
-    "WITH RECURSIVE found(value) AS "
-    "(SELECT min(section) FROM limit_uses WHERE account = ?1 AND place = 'held' UNION "
-    "SELECT (SELECT min(section) FROM limit_uses WHERE account = ?1 AND place = 'held' AND section > found.value) "
-    "FROM found WHERE found.value IS NOT NULL) SELECT value FROM found WHERE value IS NOT NULL LIMIT ?2"
-)
+NEXT_SECTION: Final = "SELECT min(section) FROM limit_uses WHERE account = ?1 AND place = 'held' AND section > ?2"
 ANY_OF: Final = (
     "SELECT s.category || '/' || s.id FROM limit_uses g JOIN streams s ON s.number = g.stream "
     "WHERE g.account = ?1 ORDER BY g.place, g.section, g.priority, g.stream LIMIT 1"
@@ -198,7 +193,7 @@ STATEMENTS: Final = (
     QUEUES_UNCLAIMED, OWED_UNCLAIMED, UNCLAIMED_SINCE, UNCLAIMED, QUEUES_OVERDUE, OVERDUE,
     BUILDS_PINNED, QUEUES_PINNED, PINNED,
     IS_STREAM, LAST_LIMIT_SET, DUE_ACCOUNTS, ACCOUNTS_AHEAD, HOLDING, IN_LINE, READY_IN_SECTION,
-    LAST_READY, SECTIONS, ANY_OF, NEXT_ACCOUNT, IS_HELD,
+    LAST_READY, NEXT_SECTION, ANY_OF, NEXT_ACCOUNT, IS_HELD,
     RUNNING, PLACED, PLACED_IN_SECTION, IDS,
 )  # fmt: skip
 
@@ -328,6 +323,19 @@ def count_ready(execute: Execute, account: str, section: str, without: Collectio
     """Count the ready tasks of a section under an account, without some streams, up to a limit."""
     found = execute(READY_IN_SECTION, (account, section, limit + len(without)))
     return min(sum(number not in without for (number,) in found), limit)
+
+
+def sections(execute: Execute, account: str, limit: int) -> list[str]:
+    """Return the sections that an account holds back, in order; one seek finds that it holds none."""
+    found: list[str] = []
+    section = ""
+    while len(found) < limit:
+        ((after,),) = execute(NEXT_SECTION, (account, section))
+        # If a disk fault has put the table out of order, a seek may lead back.
+        if after is None or after <= section:
+            break
+        found.append(section := after)
+    return found
 
 
 def accounts_held(execute: Execute, prefix: str, after: str, limit: int) -> list[str]:

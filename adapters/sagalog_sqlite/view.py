@@ -179,7 +179,7 @@ class SqliteView:
 
     def sections(self, account: str, limit: int, /) -> Sequence[str]:
         """Return the sections that an account holds back."""
-        return [section for (section,) in self._transaction.execute(selection.SECTIONS, (account, limit))]
+        return selection.sections(self._transaction.execute, account, limit)
 
     def any_of(self, account: str, /) -> str | None:
         """Return the stream of a task that uses an account."""
