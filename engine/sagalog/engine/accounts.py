@@ -271,7 +271,7 @@ class Accounts:
             if free is None or free >= READY_MAX:
                 # The section of a leased task was full at `READY_MAX`: another may come in.
                 self.touched.setdefault(one.account)
-            elif entry.account.due_ms is not None:
+            elif entry.account.due_ms is not None and not entry.account.is_due(self.now_ms):
                 self.wait_for_time(one.account)
 
     def _correct(self, old: LeaseRecord, new: LeaseRecord) -> None:
@@ -342,7 +342,15 @@ class Accounts:
         asked = sum(one.units for one in self.asked(task) if one.account == name)
         if lack.why == "units" and entry.limit.slots is not None and entry.limit.needed(asked) > 1:
             self.change(name, entry.account.refuse(task.id, self.now_ms))
-        self.wait_for_time(name)
+        if not entry.account.is_due(self.now_ms):
+            # One that is due already keeps its time: a look has still to give away what is free.
+            self.wait_for_time(name)
+
+    def touch_due(self, task: TaskFold) -> None:
+        """Have those who wait at due accounts of a task come in before it: time has freed units for them. [LIMIT-5]"""
+        for one in self.asked(task):
+            if self.entry(one.account).account.is_due(self.now_ms):
+                self.touched.setdefault(one.account)
 
     def wait_for_time(self, name: str) -> None:
         """Have maintenance look at an account that holds tasks back when time gives it a unit, or lets it probe."""
@@ -360,6 +368,9 @@ class Accounts:
         if account.first_in_line(self.now_ms) is not None:
             # [LIMIT-6] Whether others may pass it depends on what it lacks elsewhere, of which no event is here.
             look_ms = self.now_ms + LINE_LOOK_MS
+            if account.due_ms is not None and account.due_ms > self.now_ms:
+                # A look that is to come is not put off by each lease.
+                look_ms = min(look_ms, account.due_ms)
             due_ms = look_ms if due_ms is None else min(due_ms, look_ms)
         self.be_due(name, due_ms)
 

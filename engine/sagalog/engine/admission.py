@@ -17,7 +17,7 @@ import msgspec
 from sagalog.engine.accounts import Accounts
 from sagalog.errors import Corrupt
 from sagalog.kernel.accounts import account_of_key
-from sagalog.kernel.bounds import CLAIM_LOOKS_MAX, MOVES_MAX, READY_MAX
+from sagalog.kernel.bounds import CLAIM_LOOKS_MAX, LET_IN_LOOKS_MAX, MOVES_MAX, READY_MAX
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Lack, State
 from sagalog.store import Saved, View
@@ -72,6 +72,8 @@ class Admission:
         self._placed: dict[str, tuple[TaskFold, _Place]] = {}
         self._created: dict[str, int] = {}
         self._moves = 0
+        # How many held tasks it has looked at, whether they stay or not.
+        self._looks = 0
         # The accounts under which it holds tasks that the store does not have there yet.
         self._held_under: set[str] = set()
 
@@ -84,6 +86,7 @@ class Admission:
         """
         if before is not None and before.row is not None and before.row.gate in READY:
             self._leave(before.fold, is_free=task.lease is None and not _is_same(task, before))
+        self._accounts.touch_due(task)
         self._written.add(task.id)
 
     def place(self, task: TaskFold, before: Saved | None) -> None:
@@ -137,16 +140,19 @@ class Admission:
             self._accounts.wait_for_time(name)
 
     def _let_in_of(self, name: str, section: str) -> bool:
-        """Let the first tasks of a section in; return whether more of them may come in at once."""
+        """Let the first tasks of a section in; return whether more of them may come in at once.
+
+        It is more only where a look has moved as many as it may: one that finds tasks which stay finds them again.
+        """
         for candidate in self._held_at(name, section):
-            if self._room(name, section) <= 0:
+            if self._room(name, section) <= 0 or self._looks >= LET_IN_LOOKS_MAX:
                 return False
             if self._moves >= MOVES_MAX:
                 return True
             id = candidate.stream.partition("/")[2]
             if id in self._written:
                 continue
-            self._moves += 1
+            self._looks += 1
             saved = self._read(candidate.stream)
             if saved is not None and saved.row is not None and (saved.row.gate, saved.row.held) == ("held", name):
                 self._judge(saved, name)
@@ -279,6 +285,7 @@ class Admission:
                 self._accounts.touched.setdefault(one.account)
 
     def _move(self, saved: Saved) -> None:
+        self._moves += 1
         self.moved[saved.fold.id] = saved
         self._written.add(saved.fold.id)
 

@@ -68,6 +68,8 @@ PERIOD_MS_MAX: Final = 31_622_400_000
 # one look moves, so that a commit stays short whatever waits.
 READY_MAX: Final = 64
 MOVES_MAX: Final = 64
+# How many held tasks one commit looks at, of all sections, though they may stay.
+LET_IN_LOOKS_MAX: Final = 512
 # [BREAKER-1] For how many failures in a row a breaker may wait, and how long its pause may be, or a quota keep it open:
 # a week.
 BREAKER_FAILURES_MAX: Final = 1_000_000

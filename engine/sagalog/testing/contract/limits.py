@@ -267,6 +267,33 @@ class LimitContract(LimitedContract):
         assert len(self.claim(limit=9)) == 3
         self.fair()
 
+    def test_a_look_ends_where_many_tasks_that_wait_must_stay(self) -> None:
+        """[LIMIT-5] However many ask for more than is free; a small one of another section comes in."""
+        self.engine.set_limit("gpu", slots=10)
+        self.create("large", uses={"gpu": 7})
+        self.create("ends", uses={"gpu": 1})
+        ends = {lease.task.id: lease for lease in self.claim(limit=2, ttl_ms=None)}
+        self.engine.create_many([{"kind": "big", "uses": {"gpu": 5}} for _ in range(MOVES_MAX + 6)])
+        self.create("small", kind="small", queue="other", uses={"gpu": 4})
+        ends["ends"].complete()
+        assert self.claim("elsewhere") == []
+        assert self.engine.recover() == []
+        self.create("smaller", kind="small", queue="other", uses={"gpu": 1})
+        assert ids(self.claim("other")) == ["smaller"]
+        self.fair()
+
+    def test_what_a_rate_has_given_back_goes_to_the_oldest_first(self) -> None:
+        """[LIMIT-5] [ORDER-1] Whatever was created, leased or amended since, before any claim."""
+        self.engine.set_limit("gpu", rate=Rate(2, 1_000_000))
+        self.users("a", "b", "old", "older")
+        assert ids(self.claim(limit=5, ttl_ms=None)) == ["a", "b"]
+        self.clock.advance(500_000)
+        self.create("large", uses={"gpu": 2})
+        self.users("new")
+        self.engine.amend("older", priority=1)
+        assert ids(self.claim(limit=5, ttl_ms=None)) == ["old"]
+        self.fair()
+
     def test_two_large_tasks_that_wait_for_each_other_both_start(self) -> None:
         """[LIMIT-6] One is held behind the other at one limit, and goes before it at the other one."""
         self.engine.set_limit("gpu", slots=2)
