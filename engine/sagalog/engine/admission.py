@@ -69,6 +69,8 @@ class Admission:
         self._joined: dict[tuple[str, str], list[_Place]] = {}
         # Tasks of which the unit of work decides the gate, so that what the store says of them does not count.
         self._written: set[str] = set()
+        # Those of them that were ready and are so still, unless a better one takes their place.
+        self._kept: set[str] = set()
         self._placed: dict[str, tuple[TaskFold, _Place]] = {}
         self._created: dict[str, int] = {}
         self._moves = 0
@@ -85,20 +87,26 @@ class Admission:
         Where it was ready and is no longer, another one may come in.
         """
         if before is not None and before.row is not None and before.row.gate in READY:
-            self._leave(before.fold, is_free=task.lease is None and not _is_same(task, before))
+            is_same = _is_same(task, before)
+            self._leave(before.fold, is_free=task.lease is None and not is_same)
+            gate = gate_of(task, self._accounts.now_ms, before.row)
+            if is_same and gate in READY:
+                # It keeps its place, so that no other one comes in for it.
+                self._be_ready(task, gate)
+                self._kept.add(task.id)
         self._accounts.touch_due(task)
         self._written.add(task.id)
 
     def place(self, task: TaskFold, before: Saved | None) -> None:
         """Decide the gate of a task that the unit of work writes. [LIMIT-5]"""
+        if task.id in self._kept:
+            return
         row = None if before is None else before.row
         gate = gate_of(task, self._accounts.now_ms, row)
         if gate not in READY:
             self.gates[task.id] = Gate(gate)
         elif before is not None and row is not None and row.gate == "held" and _is_same(task, before):
             self.gates[task.id] = Gate("held", row.held)
-        elif before is not None and row is not None and row.gate in READY and _is_same(task, before):
-            self._be_ready(task, gate)
         else:
             lack = self._accounts.lack(task) or self._lack_of_room(task)
             if lack is None:

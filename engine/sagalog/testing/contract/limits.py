@@ -282,6 +282,17 @@ class LimitContract(LimitedContract):
         assert ids(self.claim("other")) == ["smaller"]
         self.fair()
 
+    def test_a_ready_task_that_a_batch_rewrites_keeps_its_place(self) -> None:
+        """[LIMIT-5] So units that are freed beside it let in as many as there are."""
+        self.engine.set_limit("gpu", slots=2)
+        self.users("runs", "ready", "next", "last")
+        [lease] = self.claim()
+        with self.engine.batch() as batch:
+            batch.amend("ready", deadline_ms=self.clock.now_ms() + 3_600_000)
+            batch.complete(lease)
+        assert self.gates("ready", "next", "last") == ["ready", "ready", "held limit/gpu"]
+        self.fair()
+
     def test_what_a_rate_has_given_back_goes_to_the_oldest_first(self) -> None:
         """[LIMIT-5] [ORDER-1] Whatever was created, leased or amended since, before any claim."""
         self.engine.set_limit("gpu", rate=Rate(2, 1_000_000))
