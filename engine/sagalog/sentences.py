@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from string import Formatter
 from typing import Any, Final
 
@@ -252,10 +252,10 @@ def _filled(templates: Sequence[str], fields: Mapping[str, Any]) -> str | None:
 def _instant(time_ms: int) -> str:
     """Return a time in UTC; plain milliseconds after the year 9999."""
     try:
-        moment = datetime(1970, 1, 1) + timedelta(milliseconds=time_ms)  # noqa: DTZ001  in UTC, as the Z says
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)
     except OverflowError:
         return f"{time_ms} ms"
-    return f"{moment.isoformat(timespec='milliseconds')}Z"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def sentence(code: str, parameters: Parameters | None = None, text: str | None = None) -> str | None:
