@@ -300,6 +300,31 @@ class BreakerContract(LimitedContract):
         self.refused(LeaseLost, probe.healthy, "gpu")
         self.fair()
 
+    def test_a_lease_from_before_reports_nothing_healthy_in_place_of_the_probe(self) -> None:
+        """[BREAKER-3]"""
+        self.watched("early", "a", "b", "c", "d", "e")
+        early = self.acquire("early", ttl_ms=None)
+        self.strike(3)
+        self.clock.advance(PAUSE_MS)
+        [probe] = self.claim(ttl_ms=None)
+        self.writes_nothing(early.healthy, "gpu")
+        early.complete()
+        assert self.engine.breakers()[0].task == probe.task.id
+        self.fair()
+
+    def test_one_task_of_each_section_is_ready_to_probe(self) -> None:
+        """[LIMIT-5] A breaker that lets a probe through counts as one free unit."""
+        self.opened()
+        tasks = [*(f"t{number}" for number in range(8)), *(f"other-{number}" for number in range(4))]
+        assert self.claim(["default", "other"], limit=20) == []
+        assert set(self.gates(*tasks)) == {"held limit/gpu"}
+        self.clock.advance(PAUSE_MS)
+        self.engine.recover()
+        # The first of the queue `other` is of a kind of its own.
+        for section in (tasks[:8], tasks[8:9], tasks[9:]):
+            assert self.gates(*section).count("ready") == 1
+        self.fair()
+
     def test_reporting_healthy_changes_nothing_unless_it_is_the_probe(self) -> None:
         """[BREAKER-3]"""
         self.watched("a", "b")
