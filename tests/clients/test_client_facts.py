@@ -118,6 +118,29 @@ class TestOllamaOfJavascript:
         with pytest.raises(NodeFailure, match="Did not receive done or success response in stream"):
             self.chat(client)
 
+    def test_a_blank_line_is_harmless(self, upstream: FaultyUpstream, client: NodeClient) -> None:
+        """Unlike in Python; a line that is no JSON is only warned of."""
+        upstream.next("/api/chat", streamed(b"\n", BEGIN, b"oops\n", END).end())
+        assert self.chat(client) == [" wind", ""]
+
+    def test_a_connection_that_is_cut_is_an_error(self, upstream: FaultyUpstream, client: NodeClient) -> None:
+        upstream.next("/api/chat", streamed(BEGIN).close())
+        with pytest.raises(NodeFailure, match="terminated"):
+            self.chat(client)
+
+    def test_a_refused_connection_is_an_error(self, upstream: FaultyUpstream, client: NodeClient) -> None:
+        with upstream.refusing(), pytest.raises(NodeFailure, match="ECONNREFUSED"):
+            self.chat(client)
+
+    def test_it_sends_json_without_asking_for_lines(self, upstream: FaultyUpstream, client: NodeClient) -> None:
+        upstream.next("/api/chat", streamed(END).end())
+        self.chat(client)
+        [call] = upstream.calls
+
+        assert json.loads(call.body) == {"model": "a", "messages": ASK, "stream": True}
+        assert (call.header("accept"), call.header("content-type")) == ("application/json", "application/json")
+        assert (call.header("user-agent") or "").startswith("ollama-js/0.6.4")
+
     def test_a_status_reaches_the_caller(self, upstream: FaultyUpstream, client: NodeClient) -> None:
         upstream.next("/api/chat", Script.error(503))
         with pytest.raises(NodeFailure, match="made up") as caught:
@@ -139,6 +162,17 @@ class TestOpenaiOfPython:
 
     def test_comments_are_harmless(self, upstream: FaultyUpstream) -> None:
         assert self.chat(upstream, b": wait\n\n", self.CHUNK, b": wait\n\n", b"data: [DONE]\n\n") == ["x"]
+
+    def test_chunks_without_content_are_harmless(self, upstream: FaultyUpstream) -> None:
+        nothing = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":null}]}\n\n'
+        assert self.chat(upstream, nothing, self.CHUNK, b"data: [DONE]\n\n") == [None, "x"]
+
+    @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503])
+    def test_a_status_reaches_the_caller(self, upstream: FaultyUpstream, status: int) -> None:
+        upstream.next("/v1/chat/completions", Script.answer({"error": {"message": "made up"}}, status))
+        with openai_client(upstream.url) as client, pytest.raises(openai.APIStatusError, match="made up") as caught:
+            client.chat.completions.create(model="a", messages=[{"role": "user", "content": "q"}])
+        assert caught.value.status_code == status
 
     def test_an_error_event_is_an_error_with_its_message(self, upstream: FaultyUpstream) -> None:
         with pytest.raises(openai.APIError, match="the runner has stopped"):

@@ -111,16 +111,34 @@ def test_every_request_is_remembered_with_its_bytes(upstream: FaultyUpstream) ->
     assert first.at_s <= second.at_s
 
 
-def test_a_connection_closed_after_an_answer_is_not_used_again(upstream: FaultyUpstream) -> None:
+def test_a_connection_that_was_closed_after_an_answer_is_not_used(upstream: FaultyUpstream) -> None:
     upstream.always("/api/chat", Script.answer(b"x").close())
     with httpx.Client(base_url=upstream.url) as client:
-        assert [client.post("/api/chat").text for _ in range(2)] == ["x", "x"]
+        for number in (1, 2):
+            assert client.post("/api/chat").text == "x"
+            upstream.wait_closed(upstream.wait_for("/api/chat", number))
     assert [call.connection for call in upstream.calls] == [1, 2]
+
+
+def test_a_kept_connection_can_die_at_its_next_request(upstream: FaultyUpstream) -> None:
+    """A client that keeps connections meets this: the upstream closed while the request was on its way."""
+    upstream.next("/api/chat", Script.answer(b"x"), Script().reset())
+    with httpx.Client(base_url=upstream.url) as client:
+        assert client.post("/api/chat").text == "x"
+        with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+            client.post("/api/chat")
+    assert [call.connection for call in upstream.calls] == [1, 1]
 
 
 def test_a_request_without_a_script_fails_the_test() -> None:
     with pytest.raises(AssertionError, match="requests without a script"), FaultyUpstream() as upstream:
         assert httpx.get(f"{upstream.url}/api/unheard").status_code == 500
+
+
+def test_a_line_of_ten_megabytes_arrives_whole(upstream: FaultyUpstream) -> None:
+    line = b'{"message":"' + b"x" * 10_000_000 + b'"}\n'
+    upstream.next("/api/chat", Script().head().send(line).end())
+    assert httpx.post(f"{upstream.url}/api/chat").content == line
 
 
 def test_what_is_no_http_at_all_is_sent_as_it_is(upstream: FaultyUpstream) -> None:

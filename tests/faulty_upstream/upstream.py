@@ -26,7 +26,8 @@ _HEAD_BYTES_MAX: Final = 1 << 20
 class Call:
     """One request as it came in, with the number of its connection.
 
-    `client_left` is whether the client closed before the answer was complete, `is_over` whether nothing more is sent.
+    `client_left` is whether the client closed before the answer was complete, `is_over` whether nothing more is sent,
+    `is_closed` whether its connection has ended.
     """
 
     def __init__(self, number: int, connection: int, method: str, target: str, headers: list[tuple[str, str]]) -> None:
@@ -39,6 +40,7 @@ class Call:
         self.at_s = time.monotonic()
         self.client_left = False
         self.is_over = False
+        self.is_closed = False
 
     def header(self, name: str) -> str | None:
         """Return the value of a header, if there is one."""
@@ -138,6 +140,10 @@ class FaultyUpstream:
         """Wait until the client of a request has left before its answer was complete."""
         self.wait_until(lambda _: call.client_left, timeout_s)
 
+    def wait_closed(self, call: Call, timeout_s: float = PATIENCE_S) -> None:
+        """Wait until the connection of a request has ended."""
+        self.wait_until(lambda _: call.is_closed, timeout_s)
+
     def __enter__(self) -> Self:
         self._thread.start()
         self._call_in_loop(self._listen)
@@ -209,6 +215,12 @@ class FaultyUpstream:
             pass
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+            with self._changed:
+                for call in self._calls:
+                    call.is_closed |= call.connection == connection
+                self._changed.notify_all()
 
     async def _read(self, connection: int, reader: asyncio.StreamReader) -> Call | None:
         try:

@@ -6,6 +6,7 @@ Rule: a refusal has the form of its route: Ollama's, OpenAI's below `/v1`.
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
@@ -22,6 +23,8 @@ from tests.ollama_server.residency import Residency
 from tests.ollama_server.settings import Settings
 
 RECORD_PATH: Final = "/test/record"
+_LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "0.0.0.0", "::1")  # noqa: S104  # compared, and not bound
+_LOCAL_ENDS: Final = (".localhost", ".local", ".internal")
 _TYPES: Final = {400: "invalid_request_error", 404: "not_found_error"}
 
 
@@ -40,19 +43,29 @@ def make(settings: Settings, record: Record) -> tuple[ASGIApp, Residency]:
 
 
 class _Guard:
-    """Refuses a request without the token, if there is one."""
+    """Refuses what a server on the loopback refuses: a foreign host or origin, and a request without the token."""
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         app = self._app
-        if scope["type"] == "http" and self._token is not None:
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if given != b"Bearer " + self._token.encode():
-                app = in_one(Failed(error="unauthorized"), 401)
+        if not _is_local(headers.get(b"host", "")) or not _is_allowed(headers.get(b"origin")):
+            app = Response(status_code=403)
+        elif self._token is not None and headers.get(b"authorization") != f"Bearer {self._token}":
+            app = in_one(Failed(error="unauthorized"), 401)
         await app(scope, receive, send)
+
+
+def _is_local(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    return name in _LOCAL_HOSTS or name.endswith(_LOCAL_ENDS)
+
+
+def _is_allowed(origin: str | None) -> bool:
+    return origin is None or (urlsplit(origin).hostname or "") in _LOCAL_HOSTS
 
 
 async def _refused(request: HttpRequest, error: Exception) -> Response:

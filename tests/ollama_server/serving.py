@@ -25,14 +25,15 @@ _GRACE_S: Final = 1
 class OllamaServer:
     """A server in a thread of its own, from `with` to its end.
 
-    `url` is its address, `record` what has happened in it.
+    `url` is its address, `record` what has happened in it. Another one can follow on its `port` once it has ended.
     """
 
     def __init__(self, settings: Settings | None = None, port: int = 0) -> None:
         self.record = Record()
         self._settings = settings or Settings()
         self._socket = listen(port)
-        self.url = f"http://{HOST}:{self._socket.getsockname()[1]}"
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://{HOST}:{self.port}"
         self._thread = threading.Thread(target=self._run, name="ollama-server", daemon=True)
         self._server: uvicorn.Server | None = None
         self._is_ready = threading.Event()

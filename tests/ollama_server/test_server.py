@@ -82,6 +82,13 @@ def test_messages_of_anthropic_end_with_the_events_of_an_end(client: httpx.Clien
     assert (single["stop_reason"], single["usage"]["output_tokens"]) == ("max_tokens", 2)
 
 
+@pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "https://evil.example"}])
+def test_a_foreign_host_or_origin_is_refused(client: httpx.Client, headers: dict[str, str]) -> None:
+    assert client.get("/api/tags", headers=headers).status_code == 403
+    local = {name: "http://localhost:3000" if name == "Origin" else "localhost" for name in headers}
+    assert client.get("/api/tags", headers=local).status_code == 200
+
+
 def test_a_server_with_a_token_lets_in_only_those_who_carry_it() -> None:
     with OllamaServer(Settings(token="canary")) as server:  # noqa: S106  # a made-up one
         assert httpx.get(f"{server.url}/api/tags").status_code == 401
