@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -39,10 +41,16 @@ def test_a_frame_without_content_is_not_the_first_token(upstream: FaultyUpstream
     for frame in others:
         script.send(frame)
     upstream.next("/api/chat", script.end())
-    gate.open()
-    [chat] = run(upstream.url, ORDER)
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(run, upstream.url, ORDER)
+        gate.wait_reached()
+        with pytest.raises(TimeoutError):
+            asked.result(timeout=0.1)
+        opened_s = time.monotonic()
+        gate.open()
+        [chat] = asked.result()
 
-    assert chat.asked_s < chat.first_s <= chat.ended_s
+    assert opened_s < chat.first_s <= chat.ended_s
     assert first_token_ms([chat]) == pytest.approx((chat.first_s - chat.asked_s) * 1_000)
 
 

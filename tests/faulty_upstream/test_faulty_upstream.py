@@ -48,10 +48,12 @@ def test_a_gate_holds_an_answer_until_the_test_opens_it(upstream: FaultyUpstream
     with ThreadPoolExecutor() as threads:
         asked = threads.submit(httpx.post, f"{upstream.url}/api/chat")
         before_headers.wait_reached()
-        assert not asked.done()
+        with pytest.raises(TimeoutError):
+            asked.result(timeout=0.05)
         before_headers.open()
         in_the_midst.wait_reached()
-        assert not asked.done()
+        with pytest.raises(TimeoutError):
+            asked.result(timeout=0.05)
         in_the_midst.open()
         assert asked.result().text == "one\ntwo\n"
 
