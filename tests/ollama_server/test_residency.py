@@ -157,6 +157,21 @@ def test_another_model_waits_until_the_loaded_one_is_unused(serve: Serve, thread
     assert server.record.history.loaded() == [A, B]
 
 
+def test_a_request_for_the_loaded_model_overtakes_one_for_another(serve: Serve, threads: ThreadPoolExecutor) -> None:
+    """As in Ollama: under constant load for one model another never gets its turn."""
+    server = serve(tokens_per_second=SLOW, parallel=2)
+    first = Streaming(server, threads)
+    other = threads.submit(Streaming, server, threads, "b")
+    server.record.wait_until(lambda history: history.pending == 1)
+    second = Streaming(server, threads)
+    first.leave()
+    server.record.wait_until(lambda history: sum(one.ended_s > 0 for one in history.requests) == 1)
+
+    assert (server.record.history.pending, running(server)) == (1, [A])
+    second.leave()
+    other.result().leave()
+
+
 def test_one_request_too_many_waiting_for_a_load_gets_503(serve: Serve, threads: ThreadPoolExecutor) -> None:
     server = serve(tokens_per_second=SLOW, pending_max=1)
     first = Streaming(server, threads)
