@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -207,10 +207,23 @@ def test_a_client_that_leaves_while_it_waits_causes_no_load(serve: Serve, thread
 
 
 def test_answers_of_one_model_are_given_one_after_another(serve: Serve, threads: ThreadPoolExecutor) -> None:
-    server = serve(tokens_per_second=200)
-    list(threads.map(lambda _: chat(server), range(4)))
-    requests = sorted(server.record.history.of("/api/chat"), key=lambda one: one.first_s)
+    server = serve(tokens_per_second=SLOW)
+    first = Streaming(server, threads)
+    second = threads.submit(Streaming, server, threads)
+    server.record.wait_until(lambda history: history.most_at_once("/api/chat") == 2)
+    with pytest.raises(TimeoutError):
+        second.result(timeout=0.05)
 
-    assert server.record.history.most_at_once("/api/chat") > 1
-    assert all(one.ended_s - one.first_s >= 3 / 200 for one in requests)
-    assert all(later.first_s - one.first_s >= 3 / 200 for one, later in itertools.pairwise(requests))
+    left_s = time.monotonic()
+    first.leave()
+    second.result().leave()
+    assert server.record.history.requests[1].first_s > left_s
+
+
+def test_an_answer_takes_as_long_as_its_pace_says(serve: Serve) -> None:
+    server = serve(tokens_per_second=20)
+    chat(server, messages=[])
+    chat(server)
+    paced = server.record.history.requests[-1]
+
+    assert (paced.tokens, paced.ended_s - paced.began_s >= 3 / 20) == (4, True)
