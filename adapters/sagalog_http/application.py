@@ -293,14 +293,16 @@ class Application:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        failed = "lifespan.startup.failed"
         try:
             async with self._lifespan(self):
                 await send({"type": "lifespan.startup.complete"})
+                failed = "lifespan.shutdown.failed"
                 await receive()
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  the server raises it where it was started
             self.failure = error
-            await send({"type": "lifespan.startup.failed", "message": type(error).__name__})
-            raise
+            await send({"type": failed, "message": type(error).__name__})
+            return
         finally:
             if self._watch is not None:
                 self._watch.cancel()

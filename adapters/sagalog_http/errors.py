@@ -13,14 +13,23 @@ import msgspec
 from sagalog import errors
 
 
-class HttpError(errors.SagalogError):
-    """A refusal with a status of its own; a system may derive more of it.
+class HttpError:
+    """What an error of its own status is derived from, beside a branch of sagalog's errors.
 
     status   the status of the answer
     title    the same few words for every error of the class
+
+    Example:
+        import sagalog
+        from sagalog_http import HttpError
+
+
+        class Pruned(HttpError, sagalog.Rejected):
+            code = "pruned"
+            status = 410
+            title = "The job was removed."
     """
 
-    code = "http_error"
     status: int = 500
     title: str = "The server failed."
 

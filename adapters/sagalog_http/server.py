@@ -79,6 +79,8 @@ class Server:
         application.connections_max = application.settings.connections_max or _connections_max()
         self._tls = tls
         self._socket = _listening(family, where, host)
+        bound = self._socket.getsockname()
+        self._address = (str(bound[0]), int(bound[1]))
         self._server = self._uvicorn()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -87,8 +89,7 @@ class Server:
     @property
     def address(self) -> tuple[str, int]:
         """The address and the port on which it listens."""
-        name = self._socket.getsockname()
-        return name[0], name[1]
+        return self._address
 
     @property
     def url(self) -> str:
