@@ -39,6 +39,7 @@ from sagalog_cli.tables import printable
 if TYPE_CHECKING:
     from sagalog.worker import WorkerStats  # a listing does not import workers
     from sagalog_command import Verdict  # nor command lines
+    from sagalog_http.tokens import Token  # nor tokens
     from sagalog_queue import Item  # nor the queue
 
 # A control character above ASCII (U+009B opens an escape sequence) steers a terminal as well as one below.
@@ -136,6 +137,12 @@ def worker(of: WorkerInfo) -> dict[str, Any]:
     """Return every field of `WorkerInfo`, those of its failed preflights too."""
     shape = {name: msgspec.to_builtins(getattr(of, name)) for name in of.__struct_fields__}
     return {**shape, "failed_preflights": [_whole(one) for one in of.failed_preflights]}
+
+
+def token(of: Token, now_ms: int) -> dict[str, Any]:
+    """Return every field of `Token`, and its state at this time; a token knows no secret."""
+    shape: dict[str, Any] = msgspec.to_builtins(of)
+    return {**shape, "state": of.state(now_ms)}
 
 
 def breaker(of: BreakerStatus) -> dict[str, Any]:

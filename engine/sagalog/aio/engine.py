@@ -61,8 +61,10 @@ class AsyncEngine(CoroutineMethod[Engine]):
     failure is logged then. A caller that is cancelled while it claims is leased nothing: its leases are given back.
 
     Args:
-        plain: the engine, which is closed with this one.
+        plain: the engine, which is closed with this one unless it is shared.
         threads: how many calls run at a time; the others wait in order, and a call that waits for something holds none.
+        shares: the plain engine stays open when this one closes. So several may be made of one plain engine, each with
+            threads of its own, and calls of one never wait for those of another.
 
     Raises:
         InvalidValue: an argument is none of its kind, or beyond a limit; the field `path` names it.
@@ -72,10 +74,11 @@ class AsyncEngine(CoroutineMethod[Engine]):
         Corrupt: the store is damaged, or newer than this version: stop and call a human.
     """
 
-    __slots__ = ("_watch",)
+    __slots__ = ("_shares", "_watch")
 
-    def __init__(self, plain: Engine, threads: int = THREADS) -> None:
+    def __init__(self, plain: Engine, threads: int = THREADS, *, shares: bool = False) -> None:
         super().__init__(plain, Pool(threads))
+        self._shares = shares
         self._watch = ChangeWatch(plain)
 
     async def __aenter__(self) -> AsyncEngine:
@@ -94,6 +97,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
     async def close(self) -> None:
         """Close the store, once the calls under way have ended; later calls raise `Closed`. A second call does nothing.
 
+        An engine that shares its store leaves it open, and ends its own threads.
         All of that happens also where the caller that waits for it is cancelled.
         """
         self._watch.stop()
@@ -180,6 +184,12 @@ class AsyncEngine(CoroutineMethod[Engine]):
     workers = as_coroutine(Engine.workers)
     schedules = as_coroutine(Engine.schedules)
     next_times = as_coroutine(Engine.next_times)
+
+    # --- beside the log -------------------------------------------------------------------------------------------
+
+    kept = as_coroutine(Engine.kept)
+    kept_in = as_coroutine(Engine.kept_in)
+    keep = as_coroutine(Engine.keep)
 
     # --- workers --------------------------------------------------------------------------------------------------
 
@@ -292,7 +302,8 @@ class AsyncEngine(CoroutineMethod[Engine]):
 
     def _close(self) -> None:
         self._watch.join()
-        self.plain.close()
+        if not self._shares:
+            self.plain.close()
 
 
 def _claim(engine: Engine, request: ClaimRequest) -> tuple[bool, list[Lease]]:

@@ -20,6 +20,7 @@ from sagalog.engine.command_work import Maintained
 from sagalog.engine.entries import CommandEntry, SettingEntry
 from sagalog.engine.executor import WAIT_SLICE_MS, Executor
 from sagalog.engine.health import Health
+from sagalog.engine.kept import keep, kept, kept_in
 from sagalog.engine.lease import Lease, Renewal, renew, require_lease
 from sagalog.engine.local_executor import LocalExecutor
 from sagalog.engine.queries import Queries
@@ -389,6 +390,53 @@ class Engine:
             Corrupt: the checkpoint lies beyond the log, so the newest events are lost.
         """
         return subscribe(self._executor, name, after)
+
+    # --- beside the log -------------------------------------------------------------------------------------------
+
+    def kept(self, space: str, name: str) -> str | None:
+        """Read the text that is kept beside the log under a name of a space. [KEEP-1]
+
+        Args:
+            space: what the names are of, as `keep` has it.
+            name: the name in it.
+
+        Returns:
+            The text; None: nothing is kept there.
+
+        Raises:
+            Corrupt: another program has changed it since it was kept.
+        """
+        return kept(self._executor, space, name)
+
+    def kept_in(self, space: str, after: str = "", limit: int = 1_000) -> list[tuple[str, str]]:
+        """List the names of a space, by code points, with the text that is kept under each. [KEEP-1]
+
+        Args:
+            space: what the names are of, as `keep` has it.
+            after: the name behind which to begin; "": at the first one.
+            limit: how many names at most, 1 to 10,000.
+        """
+        return kept_in(self._executor, space, after, limit)
+
+    def keep(self, space: str, name: str, expected: str | None, value: str | None) -> bool:
+        """Keep a text beside the log under a name of a space, durably, if `expected` is kept there now. [KEEP-1]
+
+        It is for settings of a program that are no task: no event records it, and rebuilding leaves it as it is.
+        [KEEP-2]
+
+        Args:
+            space: what the names are of: a name of your program, since the engine's own spaces are refused. [KEEP-4]
+            name: the name in it.
+            expected: the text that is to be there, as `kept` gave it; None: nothing.
+            value: JSON as text, of 65,536 bytes at most [KEEP-3]; None: remove what is there.
+
+        Returns:
+            Whether it was there; False: another caller was first, and nothing was written: read again.
+
+        Raises:
+            OverBound: the text takes more bytes.
+        """
+        return keep(self._executor, space, name, expected, value)
 
     # --- workers --------------------------------------------------------------------------------------------------
 

@@ -53,7 +53,9 @@ NAMES: Final = [each for name in COMMANDS for each in _below(name)]
 # Commands of no store: one makes its own, one needs none.
 STORELESS: Final = frozenset({"demo", "command classify"})
 OF_A_STORE: Final = [name for name in NAMES if name not in STORELESS]
-MAKING: Final = frozenset({"init", "create", "queue push", "queue limit", "queue set", "schedule set", "limit set"})
+MAKING: Final = frozenset(
+    {"init", "create", "queue push", "queue limit", "queue set", "schedule set", "limit set", "token create"}
+)
 
 
 def word_of(param: click.Parameter) -> str:
@@ -91,6 +93,7 @@ VALID: Final = {
     "FILE": "-",
     "WORDS": "true",
     "--reason": "x",
+    "--scope": "read",
     "--with": "exit_status",
     "--handlers": f"{__name__}:worker",
 }

@@ -101,6 +101,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--deadline": TIME,
     "--delay": DURATION,
     "--every": [*DURATION, (3, "999ms"), (3, "0")],
+    "--expires": [*DURATION, (3, "0")],
     "--exit": [(2, "x"), (2, "256"), (2, "-65")],
     "--folder": [(2, FOLDER), (2, __file__), (2, "")],
     "--grace": DURATION,
@@ -142,6 +143,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--returns-max": [*NUMBER, (2, "1000001")],
     "--run-at": TIME,
     "--schedule": NAME,
+    "--scope": WORD,
     "--settles": NAME,
     "--since": [(2, "tomorrow"), (2, "0000-01-01T00:00:00Z"), (3, "0001-01-01T00:00:00Z"), (3, "9999999999999999")],
     "--start-by": TIME,
@@ -235,7 +237,7 @@ def test_what_a_command_does_not_take_is_wrong_usage(db: str, name: str) -> None
         refused(2, [*words(name), "1", "1", "one-too-many"], "one-too-many", db=db)
 
 
-@pytest.mark.parametrize("group", ["", "queue", "command", "schedule", "breaker", "limit", "kind"])
+@pytest.mark.parametrize("group", ["", "queue", "command", "schedule", "breaker", "limit", "kind", "token"])
 def test_a_group_asks_for_a_command_and_knows_no_other(db: str, group: str) -> None:
     refused(2, group.split(), "Missing command", db=db)
     refused(2, [*group.split(), "nope"], "nope", db=db)

@@ -196,12 +196,24 @@ READING: Final = frozenset(
         "breaker ls",
         "limit ls",
         "kind ls",
+        "token ls",
         "queue ls",
         "queue holders",
     }
 )
 # No such artifact, input, worker, schedule or limit is there, which is seen without writing.
-NOT_THERE: Final = frozenset({"artifact", "input", "worker drain", "worker stop", "schedule next", "limit holders"})
+NOT_THERE: Final = frozenset(
+    {
+        "artifact",
+        "input",
+        "worker drain",
+        "worker stop",
+        "schedule next",
+        "limit holders",
+        "token revoke",
+        "token rm",
+    }
+)
 
 
 @pytest.fixture

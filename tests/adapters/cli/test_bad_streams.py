@@ -23,6 +23,7 @@ import sagalog
 from sagalog.worker.config import WorkerConfig
 from sagalog.worker.registration import Registration
 from sagalog_cli import main
+from sagalog_http.tokens import Tokens
 from tests.adapters.cli.bad_calls import NAMES, OF_A_STORE, words
 from tests.adapters.cli.calls import call, environment, leased, past, run, url_of
 
@@ -89,6 +90,11 @@ def test_a_closed_or_full_output_is_status_9_and_no_reader_is_status_141(
         elif name.startswith("breaker "):
             with sagalog.open(url_of(Path(db)), durability="normal") as engine:
                 engine.set_limit("n", breaker=sagalog.Breaker())
+        elif name.startswith("token ") and name != "token create":
+            with sagalog.open(url_of(Path(db)), durability="normal") as engine:
+                Tokens(engine).create("n", ["read"])
+                if name == "token rm":
+                    Tokens(engine).revoke("n")
         elif name.startswith("schedule ") and name != "schedule set":
             with sagalog.open(url_of(Path(db)), durability="normal") as engine:
                 engine.set_schedule("n", "build", every_ms=3_600_000)

@@ -81,6 +81,10 @@ CASES = {
     "kind ls": Case("kind ls", f"{QUERIES}.paused_kinds"),
     "kind pause": Case("kind pause build"),
     "kind resume": Case("kind resume build"),
+    "token create": Case("token create new --scope read", "sagalog_http.tokens:Tokens.create"),
+    "token ls": Case("token ls", "sagalog_http.tokens:Tokens.list"),
+    "token revoke": Case("token revoke ann", "sagalog_http.tokens:Tokens.revoke"),
+    "token rm": Case("token rm ann", "sagalog_http.tokens:Tokens.remove"),
     "queue ls": Case("queue ls", f"{QUERIES}.queues"),
     "queue holders": Case("queue holders agents", f"{QUERIES}.holders"),
     "queue set": Case("queue set agents --affinity-wait 60s"),
@@ -176,7 +180,9 @@ def log() -> list[int]:
 
 
 def test_every_command_has_a_case() -> None:
-    assert set(NAMES) - {"worker", "queue", "command", "schedule", "breaker", "limit", "kind", "demo"} <= set(CASES)
+    assert set(NAMES) - {"worker", "queue", "command", "schedule", "breaker", "limit", "kind", "token", "demo"} <= set(
+        CASES
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
