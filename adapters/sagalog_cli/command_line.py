@@ -61,6 +61,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "kind": Place("sagalog_cli.commands.kinds", "kind", "Pause and resume a kind of tasks."),
     "command": Place("sagalog_cli.commands.classifier", "command", "Try a classifier on a command's output."),
     "verify": Place("sagalog_cli.commands.audit", "verify", "Audit the log and every projection."),
+    "prune": Place("sagalog_cli.commands.audit", "prune", "Delete bytes that nothing needs any more."),
     "rebuild": Place("sagalog_cli.commands.audit", "rebuild", "Fold every projection afresh."),
     "demo": Place("sagalog_cli.demo.command", "demo", "Watch tasks live, fail, and be undone."),
 }

@@ -214,6 +214,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
     ("used", 1): (e.Used(1, "tokens", 900),),
     ("kind_paused", 1): (e.KindPaused("build"), e.KindPaused("build", "the disk is full")),
     ("kind_resumed", 1): (e.KindResumed("build"),),
+    ("pruned", 1): (e.Pruned(("a" * 64, "b" * 64), 9, 86_400_000),),
     ("limit_set", 1): (
         e.LimitSet(3),
         e.LimitSet(rate=RATE),

@@ -62,6 +62,7 @@ EXAMPLES: list[e.Recordable] = [
     e.Upgraded(writer="0.2.0"),
     e.KindPaused(kind="build", reason="the disk is full"),
     e.KindResumed(kind="build"),
+    e.Pruned(digests=("a" * 64,), size_bytes=9, older_than_ms=86_400_000),
     e.LimitSet(rate=Rate(60, 60_000, 10)),
     e.LimitRemoved(),
     e.LimitPaused(reason="the provider is down"),

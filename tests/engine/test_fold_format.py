@@ -76,7 +76,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (11, "48ae5366d651262a4c77576f4671ebc8ed72902d053aaa1316f196c2adab40b4")
+PINNED = (12, "c3dc615177f5b8216f541de2ef21fc05fe8529270b8ced934148f4c2faff5518")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

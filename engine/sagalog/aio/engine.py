@@ -138,6 +138,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
     amend = as_coroutine(Engine.amend)
     recover = as_coroutine(Engine.recover)
     rebuild = as_coroutine(Engine.rebuild)
+    prune = as_coroutine(Engine.prune)
 
     set_limit = as_coroutine(Engine.set_limit)
     reset_breaker = as_coroutine(Engine.reset_breaker)

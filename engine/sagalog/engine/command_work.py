@@ -35,7 +35,7 @@ from sagalog.engine.relations import (
 )
 from sagalog.engine.task import Task
 from sagalog.engine.task_changes import TaskChanges
-from sagalog.errors import Corrupt, LeaseLost
+from sagalog.errors import Corrupt, LeaseLost, Pruned
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.accounts import account_of_limit
@@ -229,9 +229,21 @@ class CommandWork(TaskChanges):
             return self._successor_at(task, decision.version, command)
         version = self._take(task, decision, step).version
         create = succeed(task, self._work_of(task), command.successor, command.results, command.rerun)
+        self._require_kept(task, create)
         create = msgspec.structs.replace(create, deadline_ms=command.deadline_ms, start_by_ms=command.start_by_ms)
         create = self.dedupes.inherited(task, self._as_of_now(create)) if create.dedupe else self._as_of_now(create)
         return self.decide(CommandEntry(create, step.actor, f"task/{task.id}@{version}", step.idempotency_key))
+
+    def _require_kept(self, task: TaskFold, create: c.Create) -> None:
+        """Require that the bytes which a successor takes over were not pruned. [PRUNE-3]"""
+        for one in create.inputs:
+            if self._view.blob_size(one.digest) is None:
+                raise Pruned(
+                    f"the input {one.name!r} of task {task.id!r} was pruned, so no other task can take it over: create "
+                    "one anew with the same bytes",
+                    task=task.id,
+                    digest=one.digest,
+                )
 
     def _as_of_now(self, create: c.Create) -> c.Create:
         """Return the creation of a successor as the tasks around it are by now. [WAIT-5] [CANCEL-4]

@@ -12,6 +12,7 @@ from sagalog.engine.entries import CommandEntry
 from sagalog.engine.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve
+from sagalog.kernel.references import REFERRING, Reference, references_of
 from sagalog.kernel.state import TaskFold
 from sagalog.store import Append, Saved
 from sagalog.store.projection import encode_fold, limited_projection, project
@@ -24,9 +25,10 @@ class Draft:
     before      the stream as the store has it; None: there is none
     expected    how many events it has there
     awaited     the tasks that live of those for which it begins to wait now; None: it does not [WAIT-3]
+    references  all to which its new events refer [PRUNE-2]
     """
 
-    __slots__ = ("_content", "awaited", "before", "envelopes", "expected", "fold")
+    __slots__ = ("_content", "awaited", "before", "envelopes", "expected", "fold", "references")
 
     def __init__(self, before: Saved | None, fold: TaskFold) -> None:
         self.before = before
@@ -34,6 +36,7 @@ class Draft:
         self.envelopes: list[Envelope] = []
         self.fold = fold
         self.awaited: tuple[str, ...] | None = None
+        self.references: tuple[Reference, ...] = ()
         # The fold's bytes, if a check of its size has encoded them.
         self._content: bytes | None = None
 
@@ -50,6 +53,8 @@ class Draft:
             self.envelopes.append(envelope)
             task = evolve(task, event, version, now_ms)
             grows = grows or type(event) in GROWING
+            if type(event) in REFERRING:
+                self.references += references_of(event)
         self.fold, self._content = task, None
         if grows:
             self._content = encode_fold(task)
@@ -65,11 +70,11 @@ class Draft:
         before, fold = self.before, self.fold
         row = None if before is None else before.row
         projection = project(fold, now_ms, row, self._content, self.awaited)
-        return Append(f"task/{fold.id}", self.expected, tuple(self.envelopes), projection)
+        return Append(f"task/{fold.id}", self.expected, tuple(self.envelopes), projection, self.references)
 
     def append_at(self, gate: str | None, held: str | None, is_governed: bool) -> Append:
         """Return what the store writes of a task under limits; `held` is the account that it lacks. [LIMIT-5]"""
         before, fold = self.before, self.fold
         look_ms = None if fold.lease is None or before is None else check_ms(fold, before.row)
         projection = limited_projection(fold, gate, held, is_governed, self._content, look_ms, self.awaited)
-        return Append(f"task/{fold.id}", self.expected, tuple(self.envelopes), projection)
+        return Append(f"task/{fold.id}", self.expected, tuple(self.envelopes), projection, self.references)

@@ -31,7 +31,7 @@ from sagalog.engine.queries import Artifact, BreakerStatus, LimitStatus, Pause, 
 from sagalog.engine.schedule_status import next_times_of, schedules_of
 from sagalog.engine.task import Task, to_task
 from sagalog.engine.workers import WorkerInfo, workers_in
-from sagalog.errors import Corrupt, InvalidValue, NotFound
+from sagalog.errors import Corrupt, InvalidValue, NotFound, Pruned
 from sagalog.kernel import bounds
 from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
 from sagalog.kernel.state import TakenSignal, TaskFold
@@ -161,7 +161,7 @@ class StoreQueries:
                 raise NotFound(
                     f"task {id!r} has no input {shown(name)}; it has: {sorted(given) or 'none'}", task=id, input=name
                 )
-            return _bytes(snapshot, given[name], f"the input {name!r} of task {id!r}")
+            return _bytes(snapshot, given[name], f"the input {name!r} of task {id!r}", id)
 
     def artifact(self, id: str, name: str) -> Artifact:
         """Answer `Queries.artifact`."""
@@ -175,7 +175,7 @@ class StoreQueries:
                 )
             event = read(snapshot.recorded(id, known[name].version))
             assert isinstance(event, ArtifactPut)
-            data = _bytes(snapshot, event, f"the artifact {name!r} of task {id!r}")
+            data = _bytes(snapshot, event, f"the artifact {name!r} of task {id!r}", id)
             return Artifact(name, data, event.media_type, event.digest, event.fence)
 
     def step_result(self, id: str, name: str) -> Any:
@@ -409,8 +409,8 @@ def _wait_end(snapshot: Snapshot, task: TaskFold, name: str, number: int, place:
     return WaitOutcome(name, unblocked.by, data, number, {one.task: one.state for one in unblocked.ended})
 
 
-def _bytes(snapshot: Snapshot, named: Input | ArtifactPut, what: str) -> bytes:
-    """Return the bytes of a digest, and check them against it. [BLOB-1] [KEY-2]"""
+def _bytes(snapshot: Snapshot, named: Input | ArtifactPut, what: str, task: str) -> bytes:
+    """Return the bytes of a digest, and check them against it. [BLOB-1] [KEY-2] [PRUNE-3]"""
     digest = named.digest
     if named.data_key is not None:
         raise Corrupt(
@@ -419,6 +419,12 @@ def _bytes(snapshot: Snapshot, named: Input | ArtifactPut, what: str) -> bytes:
             data_key=named.data_key,
         )
     data = snapshot.blob(digest)
+    if data is None and snapshot.pruned(digest) is not None:
+        raise Pruned(
+            f"{what} was pruned, since nothing had needed it for long: create a task anew with the same bytes",
+            task=task,
+            digest=digest,
+        )
     if data is None or sha256(data).hexdigest() != digest:
         found = "gone" if data is None else "changed"
         raise Corrupt(f"{what} is {found}: stop, keep the file, and compare it with a backup", digest=digest)

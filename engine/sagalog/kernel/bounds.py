@@ -100,6 +100,11 @@ LATE_MS: Final = 60_000
 # [SCHEDULE-6] How many schedules one look fires at most; it begins none once it has as many tasks as `MISSED_MAX`.
 SCHEDULES_LIMIT: Final = 16
 
+# [PRUNE-1] What one slice of a pruning deletes at most, and at how many tasks and names it looks; one blob always fits.
+PRUNE_DIGESTS_MAX: Final = 256
+PRUNE_BYTES: Final = 67_108_864
+PRUNE_LOOKS: Final = 8_192
+
 # What one call may do.
 BATCH_COMMANDS_MAX: Final = 10_000
 # How often one write may begin again because it needs tasks that it has not declared, and how many of them. [BOUND-5]

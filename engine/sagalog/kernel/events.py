@@ -454,6 +454,17 @@ class KindResumed(Recordable, frozen=True):
     kind: str
 
 
+class Pruned(Recordable, frozen=True):
+    """The deletion of bytes that nothing needs any more: those of `digests`, `size_bytes` in all. [PRUNE-1]
+
+    Every task that named them had ended `older_than_ms` before, or longer ago.
+    """
+
+    digests: tuple[str, ...]
+    size_bytes: int
+    older_than_ms: int
+
+
 class LimitSet(Recordable, frozen=True):
     """The setting of a named limit: `slots` units at a time, or a `rate`, and a `breaker`, if any. [LIMIT-1]"""
 
@@ -712,7 +723,7 @@ TaskEvent = (
     | Used
     | Amended
 )
-StoreEvent = Founded | Upgraded | KindPaused | KindResumed
+StoreEvent = Founded | Upgraded | KindPaused | KindResumed | Pruned
 LimitEvent = (
     LimitSet
     | LimitRemoved
@@ -788,6 +799,7 @@ NAMES: Final[dict[type[Recordable], str]] = {
     Upgraded: "upgraded",
     KindPaused: "kind_paused",
     KindResumed: "kind_resumed",
+    Pruned: "pruned",
     LimitSet: "limit_set",
     LimitRemoved: "limit_removed",
     LimitPaused: "limit_paused",

@@ -30,6 +30,7 @@ from sagalog.testing.dependencies import awaited, cancelled_children
 from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
 from sagalog.testing.limit_history import pauses, rates, slots, units
 from sagalog.testing.obligations import Obligations, settles
+from sagalog.testing.prune_history import prunings
 from sagalog.testing.schedule_history import schedules
 
 
@@ -262,6 +263,7 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "awaited": awaited,
     "cancelled_children": cancelled_children,
     "blobs": _blobs,
+    "prunings": prunings,
     "slots": slots,
     "units": units,
     "rates": rates,

@@ -150,7 +150,7 @@ VERBS: Final = (
     "create once", "create", "end deduped", "retry deduped",
     "create_many", "fail", "find", "get", "healthy", "heartbeat", "heartbeat_many", "history", "input", "limit queue",
     "note",
-    "park for a signal", "park for a time", "park for tasks", "pause", "put artifact", "quarantine held",
+    "park for a signal", "park for a time", "park for tasks", "pause", "prune", "put artifact", "quarantine held",
     "quarantine", "reattach", "rebuild", "recover", "register", "release", "remove limit", "repeat", "reset breaker",
     "resume",
     "retry as new", "retry attempt", "retry quota", "retry transient", "set limit", "settle and claim", "signal",

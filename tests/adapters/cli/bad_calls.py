@@ -91,6 +91,7 @@ VALID: Final = {
     "FILE": "-",
     "WORDS": "true",
     "--reason": "x",
+    "--older-than": "24h",
     "--with": "exit_status",
     "--handlers": f"{__name__}:worker",
 }

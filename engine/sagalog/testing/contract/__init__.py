@@ -37,6 +37,7 @@ from sagalog.testing.contract.orders import OrderContract
 from sagalog.testing.contract.parking import ParkingContract
 from sagalog.testing.contract.plain_calls import PlainCallContract
 from sagalog.testing.contract.projections import ProjectionContract
+from sagalog.testing.contract.pruning import PruneContract
 from sagalog.testing.contract.queue_settings import QueueSettingContract
 from sagalog.testing.contract.races import RaceContract
 from sagalog.testing.contract.records import RecordingContract
@@ -77,6 +78,7 @@ __all__ = [
     "ParkingContract",
     "PlainCallContract",
     "ProjectionContract",
+    "PruneContract",
     "QueueSettingContract",
     "RaceContract",
     "RecordingContract",
@@ -107,6 +109,7 @@ class StoreContract(
     ChildContract,
     ClaimWaitContract,
     RecordingContract,
+    PruneContract,
     CompensationContract,
     SuccessorContract,
     MaintenanceContract,
