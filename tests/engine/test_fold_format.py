@@ -76,7 +76,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (12, "c3dc615177f5b8216f541de2ef21fc05fe8529270b8ced934148f4c2faff5518")
+PINNED = (13, "563efe8e3aab9649daf688b7be80d545618a9ef77554e8453d78836a5a6c5d99")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -116,6 +116,7 @@ _RULES: Final[Mapping[str, str]] = {
     "LEASE_CHECKS_MAX": "UPKEEP-1",
     "ENDS_NAMED_MAX": "WAIT-3",
     "DEPENDANTS_LIMIT": "WAIT-3",
+    "INLINE_BYTES_MAX": "BLOB-2",
     "PRUNE_DIGESTS_MAX": "PRUNE-1",
     "PRUNE_BYTES": "PRUNE-1",
     "PRUNE_LOOKS": "PRUNE-1",

@@ -166,6 +166,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
     events = as_coroutine(Engine.events)
     input = as_coroutine(Engine.input)
     artifact = as_coroutine(Engine.artifact)
+    blob = as_coroutine(Engine.blob)
     step_result = as_coroutine(Engine.step_result)
     wait_end = as_coroutine(Engine.wait_end)
     wait_ends = as_coroutine(Engine.wait_ends)

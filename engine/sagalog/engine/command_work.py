@@ -25,6 +25,7 @@ from sagalog.engine.idempotency import (
     require_same_deadlines,
     states_payload,
 )
+from sagalog.engine.json_blobs import require_whole, whole
 from sagalog.engine.relations import (
     in_order,
     new_task,
@@ -235,7 +236,16 @@ class CommandWork(TaskChanges):
         return self.decide(CommandEntry(create, step.actor, f"task/{task.id}@{version}", step.idempotency_key))
 
     def _require_kept(self, task: TaskFold, create: c.Create) -> None:
-        """Require that the bytes which a successor takes over were not pruned. [PRUNE-3]"""
+        """Require that the bytes and values which a successor takes over were not pruned. [PRUNE-3]"""
+        require_whole(self._read(task.id, task.payload_version or 1), "the payload", task.id)
+        for step in create.steps:
+            what = f"the result of the step {step.name!r}"
+            require_whole(self._read(step.task, step.version), what, step.task, step.name)
+        for end in [end for kept in create.waits for _, end in kept.numbered() if end is not None]:
+            unblocked = self._read(end.task, end.version)
+            assert isinstance(unblocked, e.Unblocked)
+            signalled = self._read(end.task, unblocked.signal_version or 0)
+            require_whole(signalled, f"the signal for {unblocked.wait!r}", end.task)
         for one in create.inputs:
             if self._view.blob_size(one.digest) is None:
                 raise Pruned(
@@ -323,7 +333,7 @@ class CommandWork(TaskChanges):
     def _answer_repeat(self, step: CommandEntry, earlier: Sequence[Envelope]) -> Task:
         """Answer a key on record: the same command gets the task as it is now, any other is a conflict. [REPEAT-4]"""
         command, first, key = step.command, earlier[0], step.idempotency_key or ""
-        event = read(first)
+        event = whole(read(first), self._blob)
         id = id_of(first)
         # A creation under another drawn id is still the same creation: it has the same idempotency key.
         if not may_have_marked(command, e.NAMES[type(event)]):

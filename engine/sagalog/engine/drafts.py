@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sagalog.codec import Envelope, decode, enclose
 from sagalog.engine.entries import CommandEntry
+from sagalog.engine.json_blobs import whole, without_large
 from sagalog.engine.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve
@@ -26,9 +27,10 @@ class Draft:
     expected    how many events it has there
     awaited     the tasks that live of those for which it begins to wait now; None: it does not [WAIT-3]
     references  all to which its new events refer [PRUNE-2]
+    blobs       the bytes of values that are too large for these events, by digest [BLOB-2]
     """
 
-    __slots__ = ("_content", "awaited", "before", "envelopes", "expected", "fold", "references")
+    __slots__ = ("_content", "awaited", "before", "blobs", "envelopes", "expected", "fold", "references")
 
     def __init__(self, before: Saved | None, fold: TaskFold) -> None:
         self.before = before
@@ -37,6 +39,7 @@ class Draft:
         self.fold = fold
         self.awaited: tuple[str, ...] | None = None
         self.references: tuple[Reference, ...] = ()
+        self.blobs: dict[str, bytes] = {}
         # The fold's bytes, if a check of its size has encoded them.
         self._content: bytes | None = None
 
@@ -47,13 +50,16 @@ class Draft:
         grows = False
         for event in events:
             version = task.version + 1
+            may_refer = type(event) in REFERRING
+            if may_refer:
+                event = without_large(event, self.blobs)
             envelope = enclose(stream, version, now_ms, event, step.actor, step.cause, step.idempotency_key)
             if len(envelope.body) > CHARACTERS_THAT_FIT and not hands_over(event):
                 require_event_fits(envelope)
             self.envelopes.append(envelope)
             task = evolve(task, event, version, now_ms)
             grows = grows or type(event) in GROWING
-            if type(event) in REFERRING:
+            if may_refer:
                 self.references += references_of(event)
         self.fold, self._content = task, None
         if grows:
@@ -62,8 +68,8 @@ class Draft:
         return task
 
     def event(self, version: int) -> e.Recordable:
-        """Decode one of its events, by the version that it has in the task's stream."""
-        return decode(self.envelopes[version - self.expected - 1])
+        """Decode one of its events, with its values, by the version that it has in the task's stream."""
+        return whole(decode(self.envelopes[version - self.expected - 1]), self.blobs.get)
 
     def append(self, now_ms: int) -> Append:
         """Return what the store writes of it."""

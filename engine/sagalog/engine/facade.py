@@ -350,6 +350,7 @@ class Engine:
     history = asked(Queries.history)
     input = asked(Queries.input)
     artifact = asked(Queries.artifact)
+    blob = asked(Queries.blob)
     step_result = asked(Queries.step_result)
     wait_end = asked(Queries.wait_end)
     wait_ends = asked(Queries.wait_ends)

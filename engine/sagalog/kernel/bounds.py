@@ -6,8 +6,9 @@ and what ends a lease or a task always fits. Knows no other module.
 
 from typing import Final
 
-# What a caller may give. 1 MiB keeps a commit's WAL small; callers keep larger things beside the store.
-PAYLOAD_BYTES_MAX: Final = 1_048_576
+# What a caller may give. A larger value than the second of these bounds is a blob, and its event names it. [BLOB-2]
+PAYLOAD_BYTES_MAX: Final = 16_777_216
+INLINE_BYTES_MAX: Final = 65_536
 NESTING_MAX: Final = 64
 ID_CHARACTERS_MAX: Final = 200
 NAME_CHARACTERS_MAX: Final = 200

@@ -6,9 +6,11 @@ Rule: the event alone says it, so every store folds the same references from the
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sagalog.kernel import events as e
+from sagalog.kernel.values import Input, JsonBlob
 
 # The beginnings of the names under which a task refers to another: it succeeds it, or waits for its end. Bytes go by
 # their digest alone, in hex, which sorts before both.
@@ -16,6 +18,16 @@ SUCCEEDS: Final = "succeeds/"
 AWAITS: Final = "awaits/"
 # The first text behind all digests.
 BEHIND_DIGESTS: Final = "g"
+
+
+# The events with a value that may be too large for them, and the field that holds it. [BLOB-2]
+VALUES: Final[Mapping[type[e.Recordable], str]] = {
+    e.Created: "payload",
+    e.Amended: "payload",
+    e.StepCompleted: "result",
+    e.Completed: "result",
+    e.Signalled: "data",
+}
 
 
 class Reference(NamedTuple):
@@ -34,11 +46,15 @@ def blobs_of(event: e.Recordable) -> tuple[tuple[str, int], ...]:
     """Return the bytes that an event names: the digest and the size of each. [BLOB-1]"""
     match event:
         case e.Created():
-            return tuple([(one.digest, one.size_bytes) for one in event.inputs]) if event.inputs else ()
+            named: Sequence[Input | JsonBlob | None] = (*event.inputs, event.payload_blob)
         case e.ArtifactPut():
             return ((event.digest, event.size_bytes),)
+        case e.Noted():
+            named = tuple(event.results_blobs.values()) if event.results_blobs else ()
         case _:
-            return ()
+            value = VALUES.get(type(event))
+            named = () if value is None else (getattr(event, f"{value}_blob"),)
+    return tuple([(one.digest, one.size_bytes) for one in named if one is not None])
 
 
 def references_of(event: e.Recordable) -> tuple[Reference, ...]:
@@ -55,4 +71,4 @@ def references_of(event: e.Recordable) -> tuple[Reference, ...]:
 _FOR_A_TASK: Final[frozenset[type[Any]]] = frozenset()
 
 # The types of all events that may refer to something.
-REFERRING: Final[frozenset[type[e.Recordable]]] = frozenset({e.Created, e.ArtifactPut, e.Parked})
+REFERRING: Final[frozenset[type[e.Recordable]]] = frozenset({*VALUES, e.ArtifactPut, e.Noted, e.Parked})

@@ -18,6 +18,8 @@ from sagalog.kernel.state import TaskFold
 
 _REFERRING: Final = frozenset(NAMES[kind] for kind in REFERRING)
 _PRUNED: Final = NAMES[Pruned]
+# The others refer to something only where a value of theirs is a blob, which their text shows.
+_OFTEN: Final = frozenset({"created", "artifact_put", "parked"})
 
 
 class Pruning(msgspec.Struct, frozen=True, gc=False):
@@ -66,7 +68,7 @@ def fold_references(envelopes: Iterable[Envelope], prunings: Mapping[str, int]) 
     """
     found: dict[str, Reference] = {}
     for envelope in envelopes:
-        if envelope.type in _REFERRING:
+        if envelope.type in _REFERRING and (envelope.type in _OFTEN or "_blob" in envelope.body):
             for one in references_of(read(envelope)):
                 if envelope.position > prunings.get(one.name, 0):
                     found.setdefault(one.name, one)

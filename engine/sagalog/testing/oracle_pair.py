@@ -247,7 +247,8 @@ class Pair:
         real, oracle = self.real.engine, self.oracle.engine
         for task in oracle.find():
             reads = [("step_result", name) for name in task.steps]
-            assert real.wait_ends(task.id) == oracle.wait_ends(task.id), f"the ends of the waits of {task.id} differ"
+            ends = [_recorded(engine, "wait_ends", task.id) for engine in (real, oracle)]
+            assert ends[0] == ends[1], f"the ends of the waits of {task.id} differ"
             reads += [("artifact", name) for name in task.artifacts] + [("input", one.name) for one in task.inputs]
             for verb, name in reads:
                 found, expected = _recorded(real, verb, task.id, name), _recorded(oracle, verb, task.id, name)

@@ -7,11 +7,32 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
 
 from sagalog.codec import Recorded
 from sagalog.kernel import events as e
 from sagalog.kernel.values import TERMINAL
 from sagalog.testing.inheritance import Found
+
+# What callers give: it names nothing.
+_FREE: Final = frozenset({"payload", "result", "results", "data", "params", "progress", "details", "parameters"})
+
+
+def named_in(event: e.Recordable) -> Iterator[tuple[str, int]]:
+    """Yield the digest and the size of all bytes that an event names, in whichever field."""
+    values: list[Any] = [] if isinstance(event, e.Unblocked) else [event]
+    while values:
+        value = values.pop()
+        if isinstance(value, tuple | list):
+            values += value
+        elif isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, msgspec.Struct):
+            if "size_bytes" in value.__struct_fields__ and "digest" in value.__struct_fields__:
+                yield value.digest, value.size_bytes  # type: ignore[attr-defined]
+            values += [getattr(value, name) for name in value.__struct_fields__ if name not in _FREE]
 
 
 class _Tasks:
@@ -70,7 +91,6 @@ def prunings(log: Sequence[Recorded]) -> Found:
                 yield event, f"it says that it prunes {now.size_bytes} bytes, and they are {size_bytes}"
         elif event.stream.startswith("task/"):
             tasks.take(id, event)
-            given = now.inputs if isinstance(now, e.Created) else (now,) if isinstance(now, e.ArtifactPut) else ()
-            for named_bytes in given:
-                named[named_bytes.digest].append(id)
-                sizes[named_bytes.digest] = named_bytes.size_bytes
+            for digest, size_bytes in named_in(now):
+                named[digest].append(id)
+                sizes[digest] = size_bytes

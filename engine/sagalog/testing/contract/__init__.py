@@ -29,6 +29,7 @@ from sagalog.testing.contract.finding import FindingContract
 from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.health import HealthContract
 from sagalog.testing.contract.idempotency import IdempotencyContract
+from sagalog.testing.contract.json_blobs import JsonBlobContract
 from sagalog.testing.contract.kept import KeptContract
 from sagalog.testing.contract.leases import LeaseContract
 from sagalog.testing.contract.limits import LimitContract
@@ -70,6 +71,7 @@ __all__ = [
     "HandleContract",
     "HealthContract",
     "IdempotencyContract",
+    "JsonBlobContract",
     "KeptContract",
     "LeaseContract",
     "LimitContract",
@@ -110,6 +112,7 @@ class StoreContract(
     ClaimWaitContract,
     RecordingContract,
     PruneContract,
+    JsonBlobContract,
     CompensationContract,
     SuccessorContract,
     MaintenanceContract,

@@ -123,8 +123,8 @@ class PruneContract(Contract):
             assert self.refused(InvalidValue, self.engine.prune, wrong).path == "older_than_ms"
         for wrong in (0, -1, "1", True):
             assert self.refused(InvalidValue, partial(self.engine.prune, 1, limit=wrong)).path == "limit"
-        assert self.refused(InvalidValue, partial(self.engine.prune, 1, dry_run=wrong)).path == "dry_run"
-        assert self.refused(InvalidValue, partial(self.engine.prune, 1, progress=wrong)).path == "progress"
+        assert self.refused(InvalidValue, _with(self.engine, dry_run="yes")).path == "dry_run"
+        assert self.refused(InvalidValue, _with(self.engine, progress=1)).path == "progress"
 
     # --- what stays -------------------------------------------------------------------------------------------
 
@@ -275,6 +275,10 @@ class PruneContract(Contract):
 
         [(digests, [naming], size)] = self.store.commit([Operation(look, prunes=True)])
         assert (digests, naming.stream, naming.task, size) == ([digest], "task/a", None, 4)
+
+
+def _with(engine: Engine, **wrong: Any) -> Any:
+    return partial(engine.prune, 1, **wrong)
 
 
 class _Late:
