@@ -62,6 +62,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "token": Place("sagalog_cli.commands.tokens", "token", "Tokens of callers over a network: create, ls, revoke, rm."),
     "command": Place("sagalog_cli.commands.classifier", "command", "Try a classifier on a command's output."),
     "verify": Place("sagalog_cli.commands.audit", "verify", "Audit the log and every projection."),
+    "prune": Place("sagalog_cli.commands.audit", "prune", "Delete bytes that nothing needs any more."),
     "rebuild": Place("sagalog_cli.commands.audit", "rebuild", "Fold every projection afresh."),
     "demo": Place("sagalog_cli.demo.command", "demo", "Watch tasks live, fail, and be undone."),
 }

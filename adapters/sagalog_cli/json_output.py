@@ -22,6 +22,7 @@ from sagalog import (
     Maintained,
     Pause,
     PinnedTasks,
+    PruneReport,
     QueueStatus,
     Rate,
     Reason,
@@ -206,6 +207,12 @@ def maintained(of: Maintained) -> dict[str, Any]:
 
 def rebuilt(of: RebuildReport) -> dict[str, Any]:
     """Return every field of `RebuildReport`."""
+    shape: dict[str, Any] = msgspec.to_builtins(of)
+    return shape
+
+
+def pruned(of: PruneReport) -> dict[str, Any]:
+    """Return every field of `PruneReport`."""
     shape: dict[str, Any] = msgspec.to_builtins(of)
     return shape
 

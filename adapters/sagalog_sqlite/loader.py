@@ -305,6 +305,15 @@ class Loader:
         except rows.UNFOLDABLE:
             return Saved(stream, None)
 
+    def any_task(self, id: str) -> TaskFold | None:
+        """Return a task without a place in the cache; raises as `rows.load`."""
+        known = self._streams.get(f"{rows.TASK}/{id}")
+        if known is None:
+            row = self.execute(rows.TASK_BY_ID, (id,)).fetchone()
+            known = None if row is None else rows.load(self.execute, row)
+        fold = None if known is None else known.saved.fold
+        return fold if isinstance(fold, TaskFold) else None
+
     def _fold(self, id: str) -> TaskFold | None:
         saved = self.load(f"{rows.TASK}/{id}")
         return saved.fold if saved is not None and isinstance(saved.fold, TaskFold) else None

@@ -20,7 +20,7 @@ from sagalog.store import (
     refold_store,
     refold_stream,
 )
-from sagalog_sqlite import dedupes, edges, rows
+from sagalog_sqlite import dedupes, edges, references, rows
 from sagalog_sqlite.rows import Execute
 from sagalog_sqlite.texts import bytes_of, is_beyond, key_of
 from sagalog_sqlite.transaction import Transaction
@@ -76,6 +76,7 @@ def begin(transaction: Transaction) -> int:
     execute = _start_slice(transaction)
     execute(_FORGET_AWAITED)
     execute(dedupes.FORGET_STRAYS)
+    execute(references.FORGET_STRAYS)
     newest = 0
     for (newest,) in execute(_NEWEST):
         execute(_FORGET, (newest,))
@@ -83,16 +84,21 @@ def begin(transaction: Transaction) -> int:
     return newest
 
 
-def rebuild_streams(transaction: Transaction, after: int, newest: int, lacking: list[int]) -> tuple[int, int]:
+def rebuild_streams(
+    transaction: Transaction, after: int, newest: int, lacking: list[int], prunings: references.Prunings
+) -> tuple[int, int]:
     """Fold the next streams after `after`, up to `newest`, and remove rows among them that belong to no task.
 
-    It removes wrong rows of dedupe keys too, and adds to `lacking` the numbers of the tasks that lack one.
+    It removes wrong rows of dedupe keys too, and adds to `lacking` the numbers of the tasks that lack one. `prunings`
+    are those that the slices before have read.
 
     Returns:
         How many tasks there were, and the last stream's number.
     """
     execute = _start_slice(transaction)
     tasks, last = 0, newest
+    # Those since the last slice too: a digest that they name has no reference any more.
+    prunings.catch_up(execute)
     for number, category, id in list(execute(_NEXT, (after, newest, SLICE))):
         if category == rows.TASK:
             _rebuild_task(execute, number, id, transaction, lacking)
@@ -101,9 +107,15 @@ def rebuild_streams(transaction: Transaction, after: int, newest: int, lacking: 
             _rebuild_store(transaction, number)
         else:
             _rebuild_other(execute, number, f"{category}/{id}")
+        references.rebuild_stream(execute, number, prunings.positions)
         last = number
     execute(_FORGET_AMONG, (after, last))
     return tasks, last if last > after else newest
+
+
+def put_pruned_back(transaction: Transaction) -> None:
+    """Keep exactly those names as pruned to which no stream refers since. [PRUNE-4]"""
+    references.put_pruned_back(_start_slice(transaction))
 
 
 def put_dedupes_back(transaction: Transaction, lacking: list[int]) -> None:

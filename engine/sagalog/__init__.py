@@ -14,6 +14,7 @@ from sagalog.engine.explanation import Explanation, Reason
 from sagalog.engine.health import Health
 from sagalog.engine.lease import Lease, Renewal
 from sagalog.engine.opening import open as open
+from sagalog.engine.pruning import PruneReport
 from sagalog.engine.queries import Artifact, BreakerStatus, LimitStatus, Pause, QueueStatus, ScheduleStatus, WaitOutcome
 from sagalog.engine.subscription import Subscription
 from sagalog.engine.task import Task, TaskCompensation, TaskWait
@@ -33,6 +34,7 @@ from sagalog.errors import (
     LogDamaged,
     NotFound,
     OverBound,
+    Pruned,
     Rejected,
     ResultRequired,
     SagalogError,
@@ -119,6 +121,8 @@ __all__ = [
     "PinnedTasks",
     "Policy",
     "Progress",
+    "PruneReport",
+    "Pruned",
     "Quarantine",
     "QueueStatus",
     "Rate",

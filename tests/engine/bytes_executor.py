@@ -15,6 +15,7 @@ from sagalog.engine.claims import Claimed
 from sagalog.engine.entries import Answer, CommandEntry, Entry, SettingEntry
 from sagalog.engine.executor import Executor
 from sagalog.engine.health import Health
+from sagalog.engine.pruning import PruneReport
 from sagalog.engine.queries import Queries
 from sagalog.ports import Clock
 from sagalog.store import Kept
@@ -87,6 +88,11 @@ class BytesExecutor:
 
     def rebuild(self, progress: Progress | None = None) -> RebuildReport:
         return self._server.rebuild(progress)
+
+    def prune(
+        self, older_than_ms: int, limit: int | None, dry_run: bool, progress: Progress | None = None
+    ) -> PruneReport:
+        return self._server.prune(older_than_ms, limit, dry_run, progress)
 
     def health(self) -> Health:
         return self._server.health()

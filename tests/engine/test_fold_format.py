@@ -76,7 +76,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (11, "48ae5366d651262a4c77576f4671ebc8ed72902d053aaa1316f196c2adab40b4")
+PINNED = (13, "563efe8e3aab9649daf688b7be80d545618a9ef77554e8453d78836a5a6c5d99")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 
 import msgspec
 import pytest
@@ -176,6 +177,8 @@ def kept(engine: Engine) -> None:
 
 def waits(engine: Engine) -> None:
     """The task `waits` records a step and an artifact, and waits for two signals, one after another."""
+    engine.create("build", id="old", inputs={"spec": b"old"})
+    engine.cancel("old")
     engine.create("build", id="waits", inputs={"spec": b"bytes"})
     engine.signal("waits", "go", 1)
     lease = engine.acquire("waits", owner="ann", ttl_ms=None)
@@ -292,6 +295,12 @@ def put(log: Log, **changed: object) -> Log:
     version = version_of(log, e.ArtifactPut, WAITS)
     [artifact] = [one.event for one in log if (one.stream, one.version) == (WAITS, version)]
     return again(log, msgspec.structs.replace(artifact, **changed), version, WAITS)
+
+
+def pruned(log: Log, digest: str, size_bytes: int, older_than_ms: int = 0) -> Log:
+    """The log with a pruning at its end."""
+    [store] = [one.stream for one in log if isinstance(one.event, e.Founded)]
+    return added(log, e.Pruned((digest,), size_bytes, older_than_ms), store)
 
 
 def first(log: Log, stream: str) -> e.Created:
@@ -476,6 +485,12 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     "blobs": [
         lambda log: put(log, digest="0" * 63),
         lambda log: put(log, size_bytes=4),
+    ],
+    "prunings": [
+        lambda log: pruned(log, "0" * 64, 0),
+        lambda log: pruned(without(log, 2, stream="task/old"), sha256(b"old").hexdigest(), 3),
+        lambda log: pruned(log, sha256(b"old").hexdigest(), 4),
+        lambda log: pruned(log, sha256(b"old").hexdigest(), 3, 10**9),
     ],
 }
 

@@ -33,7 +33,7 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         """),
         "Looking after a store": _words("""
             Maintained Health FileHealth UnclaimedUndo PinnedTasks Progress VerifyReport Fault RebuildReport
-            WorkerInfo FailedPreflight
+            PruneReport            WorkerInfo FailedPreflight
         """),
         "Worker": _words("Worker"),
         "Outcomes of a handler": _words("""

@@ -142,6 +142,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
     amend = as_coroutine(Engine.amend)
     recover = as_coroutine(Engine.recover)
     rebuild = as_coroutine(Engine.rebuild)
+    prune = as_coroutine(Engine.prune)
 
     set_limit = as_coroutine(Engine.set_limit)
     reset_breaker = as_coroutine(Engine.reset_breaker)
@@ -169,6 +170,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
     events = as_coroutine(Engine.events)
     input = as_coroutine(Engine.input)
     artifact = as_coroutine(Engine.artifact)
+    blob = as_coroutine(Engine.blob)
     step_result = as_coroutine(Engine.step_result)
     wait_end = as_coroutine(Engine.wait_end)
     wait_ends = as_coroutine(Engine.wait_ends)

@@ -15,6 +15,7 @@ from sagalog.engine.claims import Claimed
 from sagalog.engine.command_work import Maintained
 from sagalog.engine.entries import Answer, CommandEntry, Entry, SettingEntry
 from sagalog.engine.health import Health
+from sagalog.engine.pruning import PruneReport
 from sagalog.engine.queries import Queries
 from sagalog.engine.task import Task
 from sagalog.ports import Clock
@@ -130,6 +131,12 @@ class Executor(Protocol):
 
     def rebuild(self, progress: Progress | None = None) -> RebuildReport:
         """Fold every projection afresh from the log; `progress` as `Engine.rebuild` says."""
+        ...
+
+    def prune(
+        self, older_than_ms: int, limit: int | None, dry_run: bool, progress: Progress | None = None
+    ) -> PruneReport:
+        """Delete bytes that nothing needs any more; the arguments are those of `Engine.prune`. [PRUNE-1]"""
         ...
 
     def health(self) -> Health:

@@ -23,6 +23,7 @@ from sagalog.engine.health import Health
 from sagalog.engine.kept import keep, kept, kept_in
 from sagalog.engine.lease import Lease, Renewal, renew, require_lease
 from sagalog.engine.local_executor import LocalExecutor
+from sagalog.engine.pruning import PruneReport
 from sagalog.engine.queries import Queries
 from sagalog.engine.subscription import Subscription, subscribe
 from sagalog.engine.task import Task
@@ -350,6 +351,7 @@ class Engine:
     history = asked(Queries.history)
     input = asked(Queries.input)
     artifact = asked(Queries.artifact)
+    blob = asked(Queries.blob)
     step_result = asked(Queries.step_result)
     wait_end = asked(Queries.wait_end)
     wait_ends = asked(Queries.wait_ends)
@@ -534,6 +536,43 @@ class Engine:
             How many tasks were folded, and the ids of those that this version cannot read.
         """
         return self._executor.rebuild(arguments.optional_function(progress, "progress"))
+
+    def prune(
+        self,
+        older_than_ms: int,
+        *,
+        limit: int | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> PruneReport:
+        """Remove the bytes beside the log that only tasks name which ended long ago; the events stay. [PRUNE-1]
+
+        A task that succeeds one of them, is its parent, or has waited for it, counts as naming the same bytes. It
+        deletes slice by slice, each in a commit of its own, which looks again and names what it deletes in an event of
+        the store's stream. A call that was broken off needs no care: the next one finds what is left. A reader of such
+        bytes gets `Pruned`, and `verify` counts them.
+
+        Args:
+            older_than_ms: how long ago such a task has to have ended at least, in milliseconds, by the times on record.
+            limit: how many blobs to delete at most; None: all.
+            dry_run: only look, and say what a call would delete now.
+            progress: called as `progress(done, total)`: at how many blobs it has looked, of how many there were at the
+                beginning. First with 0, then between two slices of at most 256, last with `done == total`, and never
+                with less than before. The thread that prunes calls it, outside every transaction. What it raises ends
+                the pruning and is raised here: what was deleted stays so.
+
+        Returns:
+            How many tasks, blobs and bytes it has pruned, or would.
+
+        Raises:
+            InvalidValue: an argument is out of its range.
+        """
+        return self._executor.prune(
+            check_milliseconds(older_than_ms, "older_than_ms"),
+            None if limit is None else check_integer(limit, "limit", 1, bounds.TIME_MS_MAX),
+            arguments.check_truth(dry_run, "dry_run"),
+            arguments.optional_function(progress, "progress"),
+        )
 
     def health(self) -> Health:
         """Look at how the store fares: its WAL, its disk, its last checkpoint, and due undos that no worker has leased.

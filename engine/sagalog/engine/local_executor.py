@@ -12,7 +12,7 @@ from itertools import accumulate, islice
 from typing import Any, Final
 
 from sagalog import versions
-from sagalog.engine import audit, operations
+from sagalog.engine import audit, operations, pruning
 from sagalog.engine.claims import Claimed
 from sagalog.engine.command_work import Maintained
 from sagalog.engine.entries import Answer, CommandEntry, Entry, EntryGroup, SettingEntry, commands_of
@@ -144,6 +144,12 @@ class LocalExecutor:
     def rebuild(self, progress: Progress | None = None) -> audit.RebuildReport:
         """As `Executor.rebuild`."""
         return audit.rebuild(self.store, progress)
+
+    def prune(
+        self, older_than_ms: int, limit: int | None, dry_run: bool, progress: Progress | None = None
+    ) -> pruning.PruneReport:
+        """As `Executor.prune`."""
+        return pruning.prune(self.store, self.store_id, self.clock, older_than_ms, limit, dry_run, progress, self.actor)
 
     def health(self) -> Health:
         """Implement `Executor.health`."""

@@ -352,6 +352,7 @@ class Queries(Protocol):
 
         Raises:
             NotFound: there is no such task, or it has no input of this name.
+            Pruned: the bytes are gone, since nothing has needed them for long. [PRUNE-3]
             Corrupt: the bytes are not those that were given. [BLOB-1]
         """
         ...
@@ -364,7 +365,22 @@ class Queries(Protocol):
 
         Raises:
             NotFound: there is no such task, or it has no artifact of this name.
+            Pruned: the bytes are gone, since nothing has needed them for long. [PRUNE-3]
             Corrupt: the bytes are not those that were put.
+        """
+        ...
+
+    def blob(self, digest: str) -> bytes:
+        """Read the bytes that an event names by their digest: an input, an artifact, or the JSON of a large value.
+
+        `history` and subscriptions show such a value as a blob, in a field like `payload_blob`. [BLOB-2]
+
+        Args:
+            digest: their SHA-256 in hex.
+
+        Raises:
+            NotFound: no event names such bytes. Pruned: they are gone. [PRUNE-3]
+            Corrupt: the bytes are not those that were given.
         """
         ...
 

@@ -6,8 +6,9 @@ and what ends a lease or a task always fits. Knows no other module.
 
 from typing import Final
 
-# What a caller may give. 1 MiB keeps a commit's WAL small; callers keep larger things beside the store.
-PAYLOAD_BYTES_MAX: Final = 1_048_576
+# What a caller may give. A larger value than the second of these bounds is a blob, and its event names it. [BLOB-2]
+PAYLOAD_BYTES_MAX: Final = 16_777_216
+INLINE_BYTES_MAX: Final = 65_536
 NESTING_MAX: Final = 64
 ID_CHARACTERS_MAX: Final = 200
 NAME_CHARACTERS_MAX: Final = 200
@@ -99,6 +100,11 @@ MISSED_MAX: Final = 100
 LATE_MS: Final = 60_000
 # [SCHEDULE-6] How many schedules one look fires at most; it begins none once it has as many tasks as `MISSED_MAX`.
 SCHEDULES_LIMIT: Final = 16
+
+# [PRUNE-1] What one slice of a pruning deletes at most, and at how many tasks and names it looks; one blob always fits.
+PRUNE_DIGESTS_MAX: Final = 256
+PRUNE_BYTES: Final = 67_108_864
+PRUNE_LOOKS: Final = 8_192
 
 # What one call may do.
 BATCH_COMMANDS_MAX: Final = 10_000

@@ -26,6 +26,7 @@ from sagalog.kernel.values import (
     FreeText,
     Inherited,
     Input,
+    JsonBlob,
     KeptStep,
     KeptWaits,
     Limit,
@@ -53,6 +54,8 @@ class Recordable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """Base of the events: frozen, unknown fields refused, absent fields left out. The envelope names the type.
 
     An event that ends a lease has the lease's `fence` and the `verb` that ended it. [REPEAT-5]
+    A value that is too large for its event is left out, and the field of its name with `_blob` names its bytes; of a
+    note's `results`, the names stay, each with null. [BLOB-2]
     """
 
 
@@ -105,6 +108,7 @@ class Created(Recordable, frozen=True):
     on_parent_end: OnParentEnd | None = None
     dedupe: DedupeKey | None = None
     build: str | None = None
+    payload_blob: JsonBlob | None = None
 
 
 class Leased(Recordable, frozen=True):
@@ -174,6 +178,7 @@ class StepCompleted(Recordable, frozen=True):
     fence: int
     result: FreeJson = None
     compensation: str | None = None
+    result_blob: JsonBlob | None = None
 
 
 class CompensationRegistered(Recordable, frozen=True):
@@ -252,6 +257,7 @@ class Signalled(Recordable, frozen=True):
 
     name: str
     data: FreeJson = None
+    data_blob: JsonBlob | None = None
 
 
 class Unblocked(Recordable, frozen=True):
@@ -357,6 +363,7 @@ class Completed(Recordable, frozen=True):
     verb: str
     result: FreeJson = None
     left: tuple[str, ...] = ()
+    result_blob: JsonBlob | None = None
 
 
 class Quarantined(Recordable, frozen=True):
@@ -393,6 +400,7 @@ class Noted(Recordable, frozen=True):
     rerun: tuple[str, ...] = ()
     code: str | None = None
     parameters: Parameters | None = None
+    results_blobs: dict[str, JsonBlob] | None = None
 
 
 class Used(Recordable, frozen=True):
@@ -425,6 +433,7 @@ class Amended(Recordable, frozen=True):
     uses: dict[str, int] | None = None
     removes: tuple[str, ...] = ()
     build: str | None = None
+    payload_blob: JsonBlob | None = None
 
 
 class Founded(Recordable, frozen=True):
@@ -452,6 +461,17 @@ class KindResumed(Recordable, frozen=True):
     """The end of a pause of a kind."""
 
     kind: str
+
+
+class Pruned(Recordable, frozen=True):
+    """The deletion of bytes that nothing needs any more: those of `digests`, `size_bytes` in all. [PRUNE-1]
+
+    Every task that named them had ended `older_than_ms` before, or longer ago.
+    """
+
+    digests: tuple[str, ...]
+    size_bytes: int
+    older_than_ms: int
 
 
 class LimitSet(Recordable, frozen=True):
@@ -712,7 +732,7 @@ TaskEvent = (
     | Used
     | Amended
 )
-StoreEvent = Founded | Upgraded | KindPaused | KindResumed
+StoreEvent = Founded | Upgraded | KindPaused | KindResumed | Pruned
 LimitEvent = (
     LimitSet
     | LimitRemoved
@@ -788,6 +808,7 @@ NAMES: Final[dict[type[Recordable], str]] = {
     Upgraded: "upgraded",
     KindPaused: "kind_paused",
     KindResumed: "kind_resumed",
+    Pruned: "pruned",
     LimitSet: "limit_set",
     LimitRemoved: "limit_removed",
     LimitPaused: "limit_paused",

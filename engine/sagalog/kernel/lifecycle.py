@@ -111,6 +111,7 @@ STORE_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
         Row("upgraded", FOUNDED),
         Row("kind_paused", FOUNDED),
         Row("kind_resumed", FOUNDED),
+        Row("pruned", FOUNDED),
     ),
 }
 

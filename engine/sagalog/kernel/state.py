@@ -33,7 +33,7 @@ from sagalog.kernel.values import (
 
 # Raise it with any change of the shapes below, and with any new event type or schema: versions that cannot read such an
 # event must refuse a fold made from it [LOG-5]. A store folds again what has an older format, and refuses a newer one.
-FOLD_FORMAT: Final = 11
+FOLD_FORMAT: Final = 13
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted", "void"]
 

@@ -94,6 +94,7 @@ VALID: Final = {
     "WORDS": "true",
     "--reason": "x",
     "--scope": "read",
+    "--older-than": "24h",
     "--with": "exit_status",
     "--handlers": f"{__name__}:worker",
 }

@@ -116,6 +116,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--name": NAME,
     "--build": NAME,
     "--now": TIME,
+    "--older-than": DURATION,
     "--overlap": WORD,
     "--owner": NAME,
     "--parent": NAME,

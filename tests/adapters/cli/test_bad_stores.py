@@ -188,6 +188,7 @@ READING: Final = frozenset(
         "stats",
         "stale",
         "verify",
+        "prune",
         "queue depth",
         "queue watch",
         "tail",

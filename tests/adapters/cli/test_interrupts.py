@@ -103,11 +103,12 @@ CASES = {
     "command classify": Case("command classify --with claude -", "", b"text"),
     "verify": Case("verify", "sagalog.engine.audit:_read"),
     "rebuild": Case("rebuild", "sagalog_sqlite.rebuild:_rebuild_task"),
+    "prune": Case("prune --older-than 0s", "sagalog.engine.pruning:look"),
 }
 # What was shown before stays shown.
 ANSWERED = {"tail", "queue watch", "worker run"}
 GRACEFUL = ["worker run", "queue work"]
-HEEDED = [*GRACEFUL, "create --many", "tail", "verify", "rebuild"]
+HEEDED = [*GRACEFUL, "create --many", "tail", "verify", "rebuild", "prune"]
 
 
 @pytest.fixture(scope="module")
