@@ -73,10 +73,11 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     state.StoreFold,
     state.LimitFold,
     state.QueueFold,
+    state.JournalFold,
     Account,
     Refusal,
 )
-PINNED = (11, "48ae5366d651262a4c77576f4671ebc8ed72902d053aaa1316f196c2adab40b4")
+PINNED = (12, "e7e1efe5919dac686f0ffb2f5c47ffaf3925914d7e91d619b8b504c1c2b58bad")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

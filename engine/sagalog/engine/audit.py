@@ -17,13 +17,14 @@ import msgspec
 from sagalog.codec import Envelope, decode, envelope_of, is_intact, read_rows
 from sagalog.engine.limit_audit import has_right_place, wrong_accounts
 from sagalog.errors import SagalogError
-from sagalog.kernel.categories import STORE, TASK, Category, Placed, category_of
+from sagalog.kernel.categories import JOURNAL, STORE, TASK, Category, Placed, category_of
 from sagalog.kernel.events import (
     NAMES,
     ArtifactPut,
     ChildAdopted,
     CompensationRegistered,
     Created,
+    JournalAppended,
     Noted,
     Parked,
     Recordable,
@@ -253,7 +254,7 @@ def _verify_stream(
     if category is STORE:
         return _verify_store(snapshot, one.stream, envelopes), 0
     if category is not TASK:
-        return _verify_other(category, one, envelopes), 0
+        return _verify_other(snapshot, category, one, envelopes), 0
     try:
         placed = [(decode(envelope), envelope.version, envelope.at_ms) for envelope in envelopes]
         return _verify_task(snapshot, one, placed, tagged)
@@ -279,15 +280,21 @@ def _verify_task(
     return faults + wrong, 0 if wrong else len(task.tags or ())
 
 
-def _verify_other(category: Category[Any], one: AuditedStream, envelopes: Sequence[Envelope]) -> list[Fault]:
+def _verify_other(
+    snapshot: Snapshot, category: Category[Any], one: AuditedStream, envelopes: Sequence[Envelope]
+) -> list[Fault]:
     """Verify a stream that is neither a task's nor the store's: its events fit and give its saved fold."""
     try:
         fold = refold_stream(category, one.stream.partition("/")[2], envelopes)
     except SagalogError as error:
         return [_fault_of(one.stream, "damaged", error)]
+    faults: list[Fault] = []
+    if category is JOURNAL:
+        for envelope in envelopes:
+            faults += _verify_blobs(snapshot, one.stream, envelope.version, decode(envelope))
     if fold != one.fold:
-        return [Fault("projection", one.stream, None, "its saved fold is not what the log gives: rebuild it")]
-    return []
+        faults.append(Fault("projection", one.stream, None, "its saved fold is not what the log gives: rebuild it"))
+    return faults
 
 
 def _fault_of(stream: str, code: FaultCode, error: SagalogError) -> Fault:
@@ -306,7 +313,7 @@ def _verify_envelopes(envelopes: Sequence[Envelope]) -> list[Fault]:
 def _verify_blobs(snapshot: Snapshot, stream: str, version: int, event: Recordable) -> list[Fault]:
     """Check that the bytes that an event names are there, and unchanged. [BLOB-1]"""
     named = [(one.digest, one.size_bytes) for one in event.inputs] if isinstance(event, Created) else []
-    named += [(event.digest, event.size_bytes)] if isinstance(event, ArtifactPut) else []
+    named += [(event.digest, event.size_bytes)] if isinstance(event, ArtifactPut | JournalAppended) else []
     faults = []
     for digest, size_bytes in named:
         data = snapshot.blob(digest)

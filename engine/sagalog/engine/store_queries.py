@@ -18,6 +18,8 @@ from sagalog.engine.explanations import explained
 from sagalog.engine.explanations.listed import held_back
 from sagalog.engine.explanations.of_schedules import explained_schedule
 from sagalog.engine.histories import history_of, stream_named
+from sagalog.engine.journal_reads import page_of, status_of, statuses_of
+from sagalog.engine.journal_values import JournalCursor, JournalInfo, JournalPage
 from sagalog.engine.open_claims import (
     account_named,
     breakers_of,
@@ -33,7 +35,7 @@ from sagalog.engine.task import Task, to_task
 from sagalog.engine.workers import WorkerInfo, workers_in
 from sagalog.errors import Corrupt, InvalidValue, NotFound
 from sagalog.kernel import bounds
-from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
+from sagalog.kernel.events import ArtifactPut, Created, JournalAppended, Leased, Signalled, Unblocked, step_result
 from sagalog.kernel.state import TakenSignal, TaskFold
 from sagalog.kernel.values import Input, State
 from sagalog.ports import Clock
@@ -42,7 +44,15 @@ from sagalog.store.projection import refold
 from sagalog.validation import arguments
 from sagalog.validation.commands import ClaimRequest
 from sagalog.validation.schedules import check_schedule_name
-from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
+from sagalog.validation.values import (
+    check_id,
+    check_integer,
+    check_milliseconds,
+    check_name,
+    check_tags,
+    check_text,
+    shown,
+)
 
 _STATES: Final = tuple(str(state) for state in State)
 # The live states of forward work.
@@ -146,9 +156,10 @@ class StoreQueries:
         limit: str | None = None,
         queue: str | None = None,
         schedule: str | None = None,
+        journal: str | None = None,
     ) -> list[Recorded]:
         """Answer `Queries.history`."""
-        stream = stream_named(id, limit, queue, schedule)
+        stream = stream_named(id, limit, queue, schedule, journal)
         with self._store.read() as snapshot:
             return history_of(snapshot, stream)
 
@@ -191,6 +202,25 @@ class StoreQueries:
                 )
             source = task.stream_of(known[name].source)
             return step_result(read(snapshot.recorded(source, known[name].version)), name)
+
+    def journals(self, after: str = "", limit: int = 1_000) -> list[JournalInfo]:
+        """Answer `Queries.journals`."""
+        check_text(after, "after", bounds.ID_CHARACTERS_MAX)
+        check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
+        with self._store.read() as snapshot:
+            return statuses_of(snapshot, after, limit)
+
+    def journal_status(self, name: str, task: str | None) -> JournalInfo:
+        """Answer `Queries.journal_status`."""
+        with self._store.read() as snapshot:
+            return status_of(snapshot, name, task)
+
+    def journal_page(
+        self, name: str, task: str | None, after: JournalCursor, limit: int, from_newest: bool
+    ) -> JournalPage:
+        """Answer `Queries.journal_page`."""
+        with self._store.read() as snapshot:
+            return page_of(snapshot, name, task, after, limit, from_newest, _bytes)
 
     def wait_end(self, id: str, name: str, number: int = 1) -> WaitOutcome | None:
         """Answer `Queries.wait_end`."""
@@ -409,7 +439,7 @@ def _wait_end(snapshot: Snapshot, task: TaskFold, name: str, number: int, place:
     return WaitOutcome(name, unblocked.by, data, number, {one.task: one.state for one in unblocked.ended})
 
 
-def _bytes(snapshot: Snapshot, named: Input | ArtifactPut, what: str) -> bytes:
+def _bytes(snapshot: Snapshot, named: Input | ArtifactPut | JournalAppended, what: str) -> bytes:
     """Return the bytes of a digest, and check them against it. [BLOB-1] [KEY-2]"""
     digest = named.digest
     if named.data_key is not None:

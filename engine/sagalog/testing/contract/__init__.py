@@ -29,6 +29,7 @@ from sagalog.testing.contract.finding import FindingContract
 from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.health import HealthContract
 from sagalog.testing.contract.idempotency import IdempotencyContract
+from sagalog.testing.contract.journals import JournalContract
 from sagalog.testing.contract.kept import KeptContract
 from sagalog.testing.contract.leases import LeaseContract
 from sagalog.testing.contract.limits import LimitContract
@@ -69,6 +70,7 @@ __all__ = [
     "HandleContract",
     "HealthContract",
     "IdempotencyContract",
+    "JournalContract",
     "KeptContract",
     "LeaseContract",
     "LimitContract",
@@ -107,6 +109,7 @@ class StoreContract(
     ChildContract,
     ClaimWaitContract,
     RecordingContract,
+    JournalContract,
     CompensationContract,
     SuccessorContract,
     MaintenanceContract,
