@@ -109,7 +109,7 @@ def _show(session: Session, subscription: Subscription, fits: Fits, until: int |
             if subscription.checkpoint is not None and subscription.position - subscription.checkpoint >= _PAGE:
                 # It has passed over so many events of journals that the next reader need not do that again.
                 subscription.save()
-            _require_reader()
+            require_reader()
     if not shown:
         session.note("empty", "no event fits")
 
@@ -165,7 +165,7 @@ def _last(engine: Engine, fits: Fits) -> int:
     return end
 
 
-def _require_reader() -> None:
+def require_reader() -> None:
     """Raise BrokenPipeError if the reader of standard output has gone, though there is nothing to write."""
     try:
         output = sys.stdout.fileno()

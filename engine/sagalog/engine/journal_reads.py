@@ -123,7 +123,7 @@ def _status(snapshot: Snapshot, name: str, task: str | None, fold: JournalFold) 
             raise NotFound(f"there is no task {task!r}; check the id and the store", task=task)
         # [JOURNAL-3] A task that has ended accepts no fence any more.
         is_closed = owner.is_terminal
-    return JournalInfo(name, task, fold.entries, fold.size_bytes, fold.fence, fold.first, is_closed)
+    return JournalInfo(name, task, fold.entries, fold.size_bytes, fold.fence, fold.first, is_closed, fold.id)
 
 
 def statuses_of(snapshot: Snapshot, after: str, limit: int) -> list[JournalInfo]:

@@ -83,6 +83,7 @@ class JournalInfo(msgspec.Struct, frozen=True):
     fence        that of the lease that has written the newest entries; 0: it is no task's, or there is none
     first        the number of the first entry under that fence; 0: there is none
     closed       whether nothing more comes: it was closed, or its task has ended [JOURNAL-3]
+    id           that of its stream, by which `Engine.journals` goes on
     """
 
     name: str
@@ -92,6 +93,7 @@ class JournalInfo(msgspec.Struct, frozen=True):
     fence: int
     first: int
     closed: bool
+    id: str
 
     @property
     def newest(self) -> JournalCursor:

@@ -375,7 +375,7 @@ class Queries(Protocol):
         """List journals that have entries or are closed, those of tasks under the task's id. [JOURNAL-1]
 
         Args:
-            after: only those whose id, the name or the task's id with the name, is beyond this one; "": from the first.
+            after: only those beyond this `JournalInfo.id`; "": from the first.
             limit: how many at most, 1 to 10,000.
         """
         ...
