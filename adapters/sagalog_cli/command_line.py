@@ -53,6 +53,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "schedule": Place(
         "sagalog_cli.commands.schedules", "schedule", "Create tasks at nominal times: set, ls, next, rm."
     ),
+    "journal": Place("sagalog_cli.commands.journals", "journal", "Read journals: ls, show."),
     "breaker": Place("sagalog_cli.commands.breakers", "breaker", "Circuit breakers: ls, reset."),
     "queue": Place(
         "sagalog_cli.queue.commands", "queue", "A queue for shells: push, pop, work; limit or pause any queue."

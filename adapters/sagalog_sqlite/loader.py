@@ -223,8 +223,11 @@ class Loader:
 
     def note_settings(self, stream: str) -> None:
         """Note that a stream which is no task's was written."""
-        self.estimates.has_settings = True
         category, _, id = stream.partition("/")
+        if category == "journal":
+            # A journal says nothing of what may run.
+            return
+        self.estimates.has_settings = True
         if category == "queue":
             self._cache.governed[id] = True
 

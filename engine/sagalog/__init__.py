@@ -12,6 +12,8 @@ from sagalog.engine.batch import Batch
 from sagalog.engine.command_work import Maintained
 from sagalog.engine.explanation import Explanation, Reason
 from sagalog.engine.health import Health
+from sagalog.engine.journal import Journal, JournalReader
+from sagalog.engine.journal_values import JournalCursor, JournalEntry, JournalInfo
 from sagalog.engine.lease import Lease, Renewal
 from sagalog.engine.opening import open as open
 from sagalog.engine.pruning import PruneReport
@@ -105,6 +107,11 @@ __all__ = [
     "Input",
     "Interrupted",
     "InvalidValue",
+    "Journal",
+    "JournalCursor",
+    "JournalEntry",
+    "JournalInfo",
+    "JournalReader",
     "Lease",
     "LeaseHeld",
     "LeaseLost",

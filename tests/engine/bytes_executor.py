@@ -12,9 +12,10 @@ import msgspec
 
 from sagalog import Maintained, Progress, RebuildReport, SagalogError, Task, VerifyReport
 from sagalog.engine.claims import Claimed
-from sagalog.engine.entries import Answer, CommandEntry, Entry, SettingEntry
+from sagalog.engine.entries import Answer, CommandEntry, Entry, JournalWrite, SettingEntry
 from sagalog.engine.executor import Executor
 from sagalog.engine.health import Health
+from sagalog.engine.journal_values import JournalCursor
 from sagalog.engine.pruning import PruneReport
 from sagalog.engine.queries import Queries
 from sagalog.ports import Clock
@@ -64,6 +65,9 @@ class BytesExecutor:
 
     def set(self, entry: SettingEntry) -> None:
         self._server.set(sent(entry, SettingEntry))
+
+    def write_journals(self, writes: Sequence[JournalWrite]) -> list[JournalCursor | SagalogError]:
+        return self._server.write_journals([sent(one, JournalWrite) for one in writes])
 
     def recover(
         self,

@@ -286,10 +286,16 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.ScheduleCarried(True, EVERY, 5, 6),
         e.ScheduleCarried(False, NIGHTLY, 5, 6, 9, "nightly@1970", 6, 3, "task_refused"),
     ),
+    ("journal_appended", 1): (
+        e.JournalAppended(1, 2, DIGEST, 9),
+        e.JournalAppended(3, 1, DIGEST, 4, "b", 2, "dk"),
+    ),
+    ("journal_closed", 1): (e.JournalClosed(),),
+    ("journal_carried", 1): (e.JournalCarried(2, 9, 1), e.JournalCarried(3, 13, 3, "b", 2)),
 }
 
 
-_ID = {"task": "a", "store": "s", "limit": "gpu", "queue": "agents", "schedule": "nightly"}
+_ID = {"task": "a", "store": "s", "limit": "gpu", "queue": "agents", "schedule": "nightly", "journal": "build"}
 
 
 def stored_line(event: e.Recordable, version: int) -> str:

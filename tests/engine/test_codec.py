@@ -91,6 +91,9 @@ EXAMPLES: list[e.Recordable] = [
     e.ScheduleStopped(code="zone_unknown", parameters={"zone": "Europe/Berlin"}),
     e.ScheduleReset(settled_ms=5, next_ms=1_005),
     e.ScheduleCarried(False, EVERY, 5, 1_005, 2_005, "poll@1970-01-01T00:00:01.005Z", 1_005),
+    e.JournalAppended(first=3, entries=2, digest="ab" * 32, size_bytes=9, task="t", fence=2),
+    e.JournalClosed(),
+    e.JournalCarried(entries=4, size_bytes=18, first=3, task="t", fence=2),
 ]
 
 

@@ -73,10 +73,11 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     state.StoreFold,
     state.LimitFold,
     state.QueueFold,
+    state.JournalFold,
     Account,
     Refusal,
 )
-PINNED = (13, "563efe8e3aab9649daf688b7be80d545618a9ef77554e8453d78836a5a6c5d99")
+PINNED = (14, "91866e0bc24a8112d272bb2cef4e4a419ab8b91552e128443b519263b5abcc86")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

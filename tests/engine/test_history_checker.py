@@ -25,6 +25,7 @@ from sagalog.kernel.values import (
     UnrecordedStep,
 )
 from sagalog.testing import ManualClock
+from sagalog.testing.contract.journals import append_of
 from sagalog.testing.history import PROPERTIES, check, explain
 from sagalog.validation import commands as forms
 from tests.conftest import OpenEngine
@@ -36,6 +37,8 @@ FIRST = "task/first"
 TIMED, ASKED = "task/timed", "task/asked"
 AFTER, CHILD = "task/after", "task/c"
 TICK = "schedule/tick"
+BUILD = "journal/build"
+TOKENS = "journal/told/tokens"
 PROVIDER = "limit/provider"
 SECOND = Inherited("second", "close", "left", 1, 1)
 
@@ -70,6 +73,7 @@ def lived(engine: Engine, clock: ManualClock) -> Log:
     related(engine)
     deduped(engine, clock)
     scheduled(engine, clock)
+    journalled(engine)
     watched(engine, clock)
     return engine.events()
 
@@ -83,6 +87,19 @@ def deduped(engine: Engine, clock: ManualClock) -> None:
     engine.create("build", id="twice", dedupe=Dedupe("k"))
     clock.advance(100)
     engine.create("build", id="again", dedupe=Dedupe("p", "period", 100))
+
+
+def journalled(engine: Engine) -> None:
+    """A journal of no task is written and closed; two leases of the task `told` write another one."""
+    journal = engine.journal("build")
+    journal.append([b"a", b"b"])
+    journal.append([b"c"])
+    journal.close()
+    engine.create("build", id="told")
+    for data in (b"d", b"e"):
+        lease = engine.acquire("told", owner="ann", ttl_ms=None)
+        engine._executor.write_journals([append_of(lease, "tokens", data)])
+        lease.release()
 
 
 def scheduled(engine: Engine, clock: ManualClock) -> None:
@@ -481,6 +498,15 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: without(log, version_of(log, e.ScheduleResumed, TICK), stream=TICK),
         lambda log: again(log, fired(log), version_of(log, e.ScheduleFired, TICK, 1), TICK),
         lambda log: without(log, 3, stream=f"task/{fired(log).task}"),
+    ],
+    "journals": [
+        lambda log: without(log, 1, stream=BUILD),
+        lambda log: again(log, e.JournalAppended(4, 1, "ab" * 32, 4), 2, BUILD),
+        lambda log: again(log, e.JournalAppended(3, 0, "ab" * 32, 4), 2, BUILD),
+        lambda log: again(log, e.JournalAppended(3, 1, "ab" * 32, 4, "told", 2), 2, BUILD),
+        lambda log: added(log, e.JournalAppended(4, 1, "ab" * 32, 4), BUILD),
+        lambda log: added(log, e.JournalAppended(3, 1, "ab" * 32, 4, "told", 2), TOKENS),
+        lambda log: again(log, e.JournalAppended(2, 1, "ab" * 32, 4, "told", 1), 2, TOKENS),
     ],
     "blobs": [
         lambda log: put(log, digest="0" * 63),

@@ -35,11 +35,11 @@ _BATCH = [*_HOLDER_VERBS, *_CALLER_VERBS, *words("group quarantine_held results"
 _ENGINE = [
     *_CALLER_VERBS,
     *words("""
-        absent_builds artifact batch blob breakers changes close counts create_many drain_worker events explain find get
-        health heartbeat held_back history holders ids_with_prefix input limit_queue limits newest_position next_times
-        now_ms pause paused_kinds prune queues ready_kinds reattach rebind rebuild recover remove_limit remove_schedule
-        resume schedules set_limit reset_breaker set_queue set_schedule stale step_result stop_worker
-        store_id subscribe unreadable verify wait wait_change wait_end wait_ends workers
+        absent_builds artifact batch blob breakers changes close counts create_many drain_worker events explain find
+        get health heartbeat held_back history holders ids_with_prefix input journal journals limit_queue limits
+        newest_position next_times now_ms pause paused_kinds prune queues ready_kinds reattach rebind rebuild recover
+        remove_limit remove_schedule reset_breaker resume schedules set_limit set_queue set_schedule stale step_result
+        stop_worker store_id subscribe unreadable verify wait wait_change wait_end wait_ends workers
     """),
 ]
 _TASK = words("""
@@ -53,7 +53,7 @@ _CONTEXT = words("""
     artifact attempt cancelled fence go_on interrupted lost on_stop owner progress stopping store_id task timed_out
     wait_stop
 """)
-_WORK = [*_CONTEXT, *words("gather healthy input payload sleep spawn step use wait_signal wait_tasks")]
+_WORK = [*_CONTEXT, *words("gather healthy input journal payload sleep spawn step use wait_signal wait_tasks")]
 _WORKER = words("""
     affinity build claim_ahead compensation concurrency grace_ms name preflight quarantine_unknown queues run stop stats
     task ttl_ms

@@ -13,11 +13,13 @@ from typing import Final, Protocol
 from sagalog.engine.audit import RebuildReport, VerifyReport
 from sagalog.engine.claims import Claimed
 from sagalog.engine.command_work import Maintained
-from sagalog.engine.entries import Answer, CommandEntry, Entry, SettingEntry
+from sagalog.engine.entries import Answer, CommandEntry, Entry, JournalWrite, SettingEntry
 from sagalog.engine.health import Health
+from sagalog.engine.journal_values import JournalCursor
 from sagalog.engine.pruning import PruneReport
 from sagalog.engine.queries import Queries
 from sagalog.engine.task import Task
+from sagalog.errors import SagalogError
 from sagalog.ports import Clock
 from sagalog.store import Kept, Progress
 from sagalog.validation.commands import ClaimRequest
@@ -97,6 +99,14 @@ class Executor(Protocol):
 
     def set(self, entry: SettingEntry) -> None:
         """Carry out a command on the stream of a limit, a queue or the store. Raises the refusal. [LIMIT-1]"""
+        ...
+
+    def write_journals(self, writes: Sequence[JournalWrite]) -> list[JournalCursor | SagalogError]:
+        """Carry out commands on journals in one commit, each by itself. [JOURNAL-1]
+
+        Returns:
+            For each the cursor of the newest entry of its journal, that of the repeated append, or the refusal.
+        """
         ...
 
     def recover(

@@ -20,6 +20,9 @@ from sagalog.engine.command_work import Maintained
 from sagalog.engine.entries import CommandEntry, SettingEntry
 from sagalog.engine.executor import WAIT_SLICE_MS, Executor
 from sagalog.engine.health import Health
+from sagalog.engine.journal import Journal, journal_of
+from sagalog.engine.journal_flusher import JournalFlusher
+from sagalog.engine.journal_tails import Tails
 from sagalog.engine.kept import keep, kept, kept_in
 from sagalog.engine.lease import Lease, Renewal, renew, require_lease
 from sagalog.engine.local_executor import LocalExecutor
@@ -161,6 +164,9 @@ class Engine:
         # For people only: what the store is called, and whether this engine was closed.
         self._place = place
         self._is_open = True
+        # What this process knows of journals, and what writes those of its handlers.
+        self._tails = Tails(executor)
+        self._flusher = JournalFlusher(executor)
 
     def __enter__(self) -> Engine:
         return self
@@ -179,6 +185,7 @@ class Engine:
         Calls that other threads make meanwhile raise `Closed`.
         """
         self._is_open = False
+        self._flusher.close()
         self._executor.close()
 
     # --- creating, and what operators do --------------------------------------------------------------------------
@@ -248,6 +255,19 @@ class Engine:
     remove_schedule = set_by(schedule_verbs.remove_schedule)
     schedules = asked(Queries.schedules)
     next_times = asked(Queries.next_times)
+
+    # --- journals -------------------------------------------------------------------------------------------------
+
+    journals = asked(Queries.journals)
+
+    def journal(self, name: str, *, task: str | None = None) -> Journal:
+        """Give the journal of this name, to append to it, to read it or to follow it; this writes nothing. [JOURNAL-1]
+
+        Args:
+            name: its name; it has at most 200 characters, where `/` and `%` count as three.
+            task: the id of the task whose handler writes it, by `context.journal(name)`; None: it is no task's.
+        """
+        return journal_of(self._executor, self._tails, name, task)
 
     # --- leasing --------------------------------------------------------------------------------------------------
 
@@ -377,7 +397,7 @@ class Engine:
         check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
         return list(recorded_log(self._executor.queries.envelopes(after, limit), after))
 
-    def subscribe(self, name: str | None, after: int | None = None) -> Subscription:
+    def subscribe(self, name: str | None, after: int | None = None, *, journals: bool = False) -> Subscription:
         """Read on in the log where the subscription of this name has stopped. [SUBSCRIBE-1]
 
         Args:
@@ -386,12 +406,14 @@ class Engine:
                 begins with what comes next. A name that has a checkpoint goes on there, whatever is given here. A new
                 name is on record at once, so that nothing is missed where its reader dies before it saves.
                 [SUBSCRIBE-2]
+            journals: whether it also gives the events of journals, which are many; else it passes over them.
+                [SUBSCRIBE-6]
 
         Raises:
             InvalidValue: `after` lies beyond the log.
             Corrupt: the checkpoint lies beyond the log, so the newest events are lost.
         """
-        return subscribe(self._executor, name, after)
+        return subscribe(self._executor, name, after, arguments.check_truth(journals, "journals"))
 
     # --- beside the log -------------------------------------------------------------------------------------------
 

@@ -92,9 +92,11 @@ def compare_keyed(key: str, command: c.Command, envelope: Envelope, event: e.Rec
 def key_taken(key: str, envelope: Envelope, differs: Mapping[str, str]) -> Conflict:
     """Return the refusal of a key that is on record with other content; `differs` is in words, by name. [REPEAT-6]"""
     task = id_of(envelope)
+    what, _, _ = envelope.stream.partition("/")
     return Conflict(
-        f"idempotency key {key!r} was used by task {task!r} ({envelope.type!r}, version {envelope.version}) with other "
-        f"content ({'; '.join(differs.values())}); give this call a key of its own, or repeat the first one as it was",
+        f"idempotency key {key!r} was used by {what} {task!r} ({envelope.type!r}, version {envelope.version}) with "
+        f"other content ({'; '.join(differs.values())}); give this call a key of its own, or repeat the first one as "
+        "it was",
         idempotency_key=key,
         task=task,
         differs=sorted(differs),

@@ -15,9 +15,11 @@ from sagalog import versions
 from sagalog.engine import audit, operations, pruning
 from sagalog.engine.claims import Claimed
 from sagalog.engine.command_work import Maintained
-from sagalog.engine.entries import Answer, CommandEntry, Entry, EntryGroup, SettingEntry, commands_of
+from sagalog.engine.entries import Answer, CommandEntry, Entry, EntryGroup, JournalWrite, SettingEntry, commands_of
 from sagalog.engine.executor import WAIT_SLICE_MS
 from sagalog.engine.health import Health, health
+from sagalog.engine.journal_values import JournalCursor
+from sagalog.engine.journal_writes import writing_journal
 from sagalog.engine.maintenance import Maintenance, answered
 from sagalog.engine.relations import depends_on
 from sagalog.engine.sizes import require_kept_fits
@@ -109,6 +111,10 @@ class LocalExecutor:
     def set(self, entry: SettingEntry) -> None:
         """Implement `Executor.set`."""
         answered(self.store.commit((operations.setting(entry),))[0])
+
+    def write_journals(self, writes: Sequence[JournalWrite]) -> list[JournalCursor | SagalogError]:
+        """Implement `Executor.write_journals`."""
+        return self.store.commit([writing_journal(write) for write in writes])
 
     def recover(
         self,

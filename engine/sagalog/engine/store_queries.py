@@ -19,6 +19,8 @@ from sagalog.engine.explanations import explained
 from sagalog.engine.explanations.listed import held_back
 from sagalog.engine.explanations.of_schedules import explained_schedule
 from sagalog.engine.histories import history_of, stream_named
+from sagalog.engine.journal_reads import page_of, status_of, statuses_of
+from sagalog.engine.journal_values import JournalCursor, JournalInfo, JournalPage
 from sagalog.engine.json_blobs import require_whole, whole
 from sagalog.engine.open_claims import (
     account_named,
@@ -35,7 +37,16 @@ from sagalog.engine.task import Task, to_task
 from sagalog.engine.workers import WorkerInfo, workers_in
 from sagalog.errors import Corrupt, InvalidValue, NotFound, Pruned
 from sagalog.kernel import bounds
-from sagalog.kernel.events import ArtifactPut, Created, Leased, Recordable, Signalled, Unblocked, step_result
+from sagalog.kernel.events import (
+    ArtifactPut,
+    Created,
+    JournalAppended,
+    Leased,
+    Recordable,
+    Signalled,
+    Unblocked,
+    step_result,
+)
 from sagalog.kernel.state import TakenSignal, TaskFold
 from sagalog.kernel.values import Input, JsonBlob, State
 from sagalog.ports import Clock
@@ -44,7 +55,15 @@ from sagalog.store.projection import refold
 from sagalog.validation import arguments
 from sagalog.validation.commands import ClaimRequest
 from sagalog.validation.schedules import check_schedule_name
-from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
+from sagalog.validation.values import (
+    check_id,
+    check_integer,
+    check_milliseconds,
+    check_name,
+    check_tags,
+    check_text,
+    shown,
+)
 
 _STATES: Final = tuple(str(state) for state in State)
 # The live states of forward work.
@@ -149,9 +168,10 @@ class StoreQueries:
         limit: str | None = None,
         queue: str | None = None,
         schedule: str | None = None,
+        journal: str | None = None,
     ) -> list[Recorded]:
         """Answer `Queries.history`."""
-        stream = stream_named(id, limit, queue, schedule)
+        stream = stream_named(id, limit, queue, schedule, journal)
         with self._store.read() as snapshot:
             return history_of(snapshot, stream)
 
@@ -208,6 +228,25 @@ class StoreQueries:
             event = _whole(snapshot, source, known[name].version)
             require_whole(event, f"the result of the step {name!r}", id, name)
             return step_result(event, name)
+
+    def journals(self, after: str = "", limit: int = 1_000) -> list[JournalInfo]:
+        """Answer `Queries.journals`."""
+        check_text(after, "after", bounds.ID_CHARACTERS_MAX)
+        check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
+        with self._store.read() as snapshot:
+            return statuses_of(snapshot, after, limit)
+
+    def journal_status(self, name: str, task: str | None) -> JournalInfo:
+        """Answer `Queries.journal_status`."""
+        with self._store.read() as snapshot:
+            return status_of(snapshot, name, task)
+
+    def journal_page(
+        self, name: str, task: str | None, after: JournalCursor, limit: int, from_newest: bool
+    ) -> JournalPage:
+        """Answer `Queries.journal_page`."""
+        with self._store.read() as snapshot:
+            return page_of(snapshot, name, task, after, limit, from_newest, _journal_bytes)
 
     def wait_end(self, id: str, name: str, number: int = 1) -> WaitOutcome | None:
         """Answer `Queries.wait_end`."""
@@ -427,7 +466,13 @@ def _wait_end(snapshot: Snapshot, task: TaskFold, name: str, number: int, place:
     return WaitOutcome(name, unblocked.by, data, number, {one.task: one.state for one in unblocked.ended})
 
 
-def _bytes(snapshot: Snapshot, named: Input | ArtifactPut | JsonBlob, what: str, task: str | None) -> bytes:
+def _journal_bytes(snapshot: Snapshot, named: JournalAppended, what: str) -> bytes:
+    return _bytes(snapshot, named, what, named.task)
+
+
+def _bytes(
+    snapshot: Snapshot, named: Input | ArtifactPut | JsonBlob | JournalAppended, what: str, task: str | None
+) -> bytes:
     """Return the bytes of a digest, and check them against it. [BLOB-1] [KEY-2] [PRUNE-3]"""
     digest = named.digest
     if named.data_key is not None:

@@ -87,6 +87,15 @@ DEDUPE_CHARACTERS_MAX: Final = 256
 DEDUPES_OVER_LIMIT: Final = 8
 # [CARRY-1] After so many events a stream without an end carries its whole fold.
 CARRY_EVENTS: Final = 1_000
+# [JOURNAL-1] A journal has so many events more than settings that it carries its counts more rarely; how many entries
+# one append may have; and how many bytes a handler's flush takes, unless one entry is larger.
+JOURNAL_CARRY_EVENTS: Final = 5_000
+JOURNAL_ENTRIES_MAX: Final = 10_000
+JOURNAL_FLUSH_BYTES: Final = 65_536
+# [JOURNAL-4] How long an entry of a handler waits for others before a flush takes it, and how many bytes of entries
+# wait at most before `append` does.
+JOURNAL_FLUSH_MS: Final = 20
+JOURNAL_UNFLUSHED_BYTES_MAX: Final = 1_048_576
 
 # [SCHEDULE-1] A schedule's name leaves room for a nominal time in the id of its task. What it creates is in its fold,
 # which every firing saves. An interval is at least a second and at most a year.

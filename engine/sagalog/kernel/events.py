@@ -704,6 +704,40 @@ class ScheduleCarried(Recordable, frozen=True):
     stopped: Stopped | None = None
 
 
+class JournalAppended(Recordable, frozen=True):
+    """The record of entries of a journal: `entries` of them, numbered from `first` on. [JOURNAL-1]
+
+    The store keeps their bytes beside the log, as one blob, under its SHA-256 in hex. A journal of a task has the
+    `task`, and the `fence` of the lease that has written them. `data_key` is as for an input. [KEY-2]
+    """
+
+    first: int
+    entries: int
+    digest: str
+    size_bytes: int
+    task: str | None = None
+    fence: int | None = None
+    data_key: str | None = None
+
+
+class JournalClosed(Recordable, frozen=True):
+    """The end of a journal that is no task's; nothing follows. [JOURNAL-3]"""
+
+
+class JournalCarried(Recordable, frozen=True):
+    """The whole fold of a journal at this version, from which a reader may begin. [CARRY-1]
+
+    `entries` and `size_bytes` are those of all appends so far; `fence` is that of the newest entries, and `first` the
+    number of the first one under it.
+    """
+
+    entries: int
+    size_bytes: int
+    first: int
+    task: str | None = None
+    fence: int | None = None
+
+
 TaskEvent = (
     Created
     | Leased
@@ -766,13 +800,15 @@ ScheduleEvent = (
     | ScheduleReset
     | ScheduleCarried
 )
-Event = TaskEvent | StoreEvent | LimitEvent | QueueEvent | ScheduleEvent
+JournalEvent = JournalAppended | JournalClosed | JournalCarried
+Event = TaskEvent | StoreEvent | LimitEvent | QueueEvent | ScheduleEvent | JournalEvent
 
 TASK_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(TaskEvent)
 STORE_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(StoreEvent)
 LIMIT_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(LimitEvent)
 QUEUE_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(QueueEvent)
 SCHEDULE_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(ScheduleEvent)
+JOURNAL_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(JournalEvent)
 
 
 # The names of the types, as the envelope and the table of the lifecycle write them. They are on record: a class may
@@ -836,6 +872,9 @@ NAMES: Final[dict[type[Recordable], str]] = {
     ScheduleStopped: "schedule_stopped",
     ScheduleReset: "schedule_reset",
     ScheduleCarried: "schedule_carried",
+    JournalAppended: "journal_appended",
+    JournalClosed: "journal_closed",
+    JournalCarried: "journal_carried",
 }
 
 

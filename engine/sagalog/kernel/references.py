@@ -47,7 +47,7 @@ def blobs_of(event: e.Recordable) -> tuple[tuple[str, int], ...]:
     match event:
         case e.Created():
             named: Sequence[Input | JsonBlob | None] = (*event.inputs, event.payload_blob)
-        case e.ArtifactPut():
+        case e.ArtifactPut() | e.JournalAppended():
             return ((event.digest, event.size_bytes),)
         case e.Noted():
             named = tuple(event.results_blobs.values()) if event.results_blobs else ()
@@ -68,7 +68,9 @@ def references_of(event: e.Recordable) -> tuple[Reference, ...]:
 
 
 # Events of streams that are no task's, and whose field `task` names the one for which they name bytes.
-_FOR_A_TASK: Final[frozenset[type[Any]]] = frozenset()
+_FOR_A_TASK: Final[frozenset[type[Any]]] = frozenset({e.JournalAppended})
 
 # The types of all events that may refer to something.
-REFERRING: Final[frozenset[type[e.Recordable]]] = frozenset({*VALUES, e.ArtifactPut, e.Noted, e.Parked})
+REFERRING: Final[frozenset[type[e.Recordable]]] = frozenset(
+    {*VALUES, e.ArtifactPut, e.JournalAppended, e.Noted, e.Parked}
+)

@@ -19,7 +19,7 @@ from sagalog.kernel.state import TaskFold
 _REFERRING: Final = frozenset(NAMES[kind] for kind in REFERRING)
 _PRUNED: Final = NAMES[Pruned]
 # The others refer to something only where a value of theirs is a blob, which their text shows.
-_OFTEN: Final = frozenset({"created", "artifact_put", "parked"})
+_OFTEN: Final = frozenset({"created", "artifact_put", "journal_appended", "parked"})
 
 
 class Pruning(msgspec.Struct, frozen=True, gc=False):

@@ -28,6 +28,7 @@ from sagalog.testing.deadlines import amendments, deadlines
 from sagalog.testing.dedupe_history import dedupe_periods, dedupes
 from sagalog.testing.dependencies import awaited, cancelled_children
 from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
+from sagalog.testing.journal_history import journals
 from sagalog.testing.limit_history import pauses, rates, slots, units
 from sagalog.testing.obligations import Obligations, settles
 from sagalog.testing.prune_history import named_in, prunings
@@ -273,6 +274,7 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "dedupes": dedupes,
     "dedupe_periods": dedupe_periods,
     "schedules": schedules,
+    "journals": journals,
 }
 
 

@@ -140,7 +140,7 @@ class Pair:
         self._note_clock()
         real, oracle = self.real.engine, self.oracle.engine
         assert self.real_log() == oracle.events(limit=10_000), "the logs differ"
-        for name in ("find", "counts", "stale", "limits", "queues", "paused_kinds", "schedules"):
+        for name in ("find", "counts", "stale", "limits", "queues", "paused_kinds", "schedules", "journals"):
             found, expected = getattr(real, name)(), getattr(oracle, name)()
             assert found == expected, f"{name}: the store says {whole(found)} and the oracle {whole(expected)}"
 

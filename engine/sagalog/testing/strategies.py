@@ -153,7 +153,8 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
 
 # Every verb and every refusal that a whole run must meet, else it proves nothing about them.
 VERBS: Final = (
-    "acquire", "acquire_undo", "adopt child", "amend", "artifact", "batch", "cancel", "claim", "claim_undo",
+    "acquire", "acquire_undo", "adopt child", "amend", "append",
+    "artifact", "batch", "cancel", "claim", "claim_undo", "close journal",
     "compensation_done", "compensation_failed", "complete", "create after", "create limited", "create many once",
     "create once", "create", "end deduped", "retry deduped",
     "create_many", "fail", "find", "get", "healthy", "heartbeat", "heartbeat_many", "history", "input", "limit queue",
@@ -163,7 +164,7 @@ VERBS: Final = (
     "resume",
     "retry as new", "retry attempt", "retry quota", "retry transient", "set limit", "settle and claim", "signal",
     "set schedule", "pause schedule", "resume schedule", "remove schedule",
-    "spawn", "step result", "step", "suspect", "use", "wait end", "wait", "waive",
+    "spawn", "step result", "step", "suspect", "use", "wait end", "wait", "waive", "write journal",
 )  # fmt: skip
 REFUSALS: Final = (
     "already_exists", "blocked", "compensation_order", "compensation_required", "conflict",

@@ -171,6 +171,8 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
 OF_ONE: Final[dict[Place, list[Wrong]]] = {
     Place("create", "--after"): NAME,
     Place("history", "--limit"): NAME,
+    Place("journal show", "--after"): [(3, "nope"), (3, "1"), (3, "1-x"), (3, ""), (3, "01-1")],
+    Place("journal show", "NAME"): [(3, ""), (3, CONTROL), (3, LONG)],
     Place("explain", "--schedule"): [*NAME, (3, "x" * 171)],
     Place("create", "--on-failed"): WORD,
     Place("create", "--dedupe"): [(3, ""), (3, CONTROL), (3, LONG), (3, BYTES)],
@@ -238,7 +240,7 @@ def test_what_a_command_does_not_take_is_wrong_usage(db: str, name: str) -> None
         refused(2, [*words(name), "1", "1", "one-too-many"], "one-too-many", db=db)
 
 
-@pytest.mark.parametrize("group", ["", "queue", "command", "schedule", "breaker", "limit", "kind", "token"])
+@pytest.mark.parametrize("group", ["", "queue", "command", "schedule", "journal", "breaker", "limit", "kind", "token"])
 def test_a_group_asks_for_a_command_and_knows_no_other(db: str, group: str) -> None:
     refused(2, group.split(), "Missing command", db=db)
     refused(2, [*group.split(), "nope"], "nope", db=db)

@@ -194,6 +194,8 @@ READING: Final = frozenset(
         "tail",
         "worker ls",
         "schedule ls",
+        "journal ls",
+        "journal show",
         "breaker ls",
         "limit ls",
         "kind ls",

@@ -87,6 +87,9 @@ def test_a_closed_or_full_output_is_status_9_and_no_reader_is_status_141(
         if name.startswith("worker "):
             with sagalog.open(url_of(Path(db)), durability="normal") as engine:
                 Registration(engine, "n", WorkerConfig(("q",), {}, {}, 1, 0, 1_000, False))
+        elif name.startswith("journal "):
+            with sagalog.open(url_of(Path(db)), durability="normal") as engine:
+                engine.journal("n").append([b"line\n"])
         elif name.startswith("breaker "):
             with sagalog.open(url_of(Path(db)), durability="normal") as engine:
                 engine.set_limit("n", breaker=sagalog.Breaker())

@@ -67,6 +67,8 @@ CASES = {
     "breaker ls": Case("breaker ls", f"{QUERIES}.breakers"),
     "breaker reset": Case("breaker reset limit/provider"),
     "schedule ls": Case("schedule ls", f"{QUERIES}.schedules"),
+    "journal ls": Case("journal ls", f"{QUERIES}.journals"),
+    "journal show": Case("journal show build", f"{QUERIES}.journal_page"),
     "schedule set": Case("schedule set often build --every 1h"),
     "schedule rm": Case("schedule rm hourly"),
     "schedule next": Case("schedule next hourly", f"{QUERIES}.next_times"),
@@ -126,6 +128,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         engine.create("chat", id="down", uses={"provider": 1})
         down = sagalog.Failure("down", "", limit="provider")
         engine.acquire("down", owner="ann", ttl_ms=None).retry(down, budget="transient")
+        engine.journal("build").append([b"line\n"])
         engine.set_schedule("hourly", "build", cron="@hourly")
         engine.set_schedule("paused", "build", cron="@hourly")
         engine.pause(schedule="paused")
@@ -181,9 +184,18 @@ def log() -> list[int]:
 
 
 def test_every_command_has_a_case() -> None:
-    assert set(NAMES) - {"worker", "queue", "command", "schedule", "breaker", "limit", "kind", "token", "demo"} <= set(
-        CASES
-    )
+    assert set(NAMES) - {
+        "worker",
+        "queue",
+        "command",
+        "schedule",
+        "journal",
+        "breaker",
+        "limit",
+        "kind",
+        "token",
+        "demo",
+    } <= set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

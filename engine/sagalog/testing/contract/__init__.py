@@ -29,6 +29,7 @@ from sagalog.testing.contract.finding import FindingContract
 from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.health import HealthContract
 from sagalog.testing.contract.idempotency import IdempotencyContract
+from sagalog.testing.contract.journals import JournalContract
 from sagalog.testing.contract.json_blobs import JsonBlobContract
 from sagalog.testing.contract.kept import KeptContract
 from sagalog.testing.contract.leases import LeaseContract
@@ -71,6 +72,7 @@ __all__ = [
     "HandleContract",
     "HealthContract",
     "IdempotencyContract",
+    "JournalContract",
     "JsonBlobContract",
     "KeptContract",
     "LeaseContract",
@@ -113,6 +115,7 @@ class StoreContract(
     RecordingContract,
     PruneContract,
     JsonBlobContract,
+    JournalContract,
     CompensationContract,
     SuccessorContract,
     MaintenanceContract,
