@@ -147,6 +147,8 @@ class Application:
             exchange.render = found[0][0].render or self._render
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         exchange.body = Body(receive, headers, self.settings.body_bytes_max, self.settings)
+        if scope["http_version"] not in ("1.0", "1.1"):
+            raise BadRequest("this server speaks HTTP/1.1; look at the client")
         self._check_headers(scope["headers"], headers)
         host = self._origins.check_host(_values(headers, "host"))
         origin = self._origins.check_origin(_values(headers, "origin"), host)
@@ -161,6 +163,7 @@ class Application:
         exchange.template, exchange.render = route.path, route.render or self._render
         exchange.body = Body(receive, headers, route.body_bytes_max or self.settings.body_bytes_max, self.settings)
         exchange.body.check_headers()
+        exchange.is_last = False
         address = scope["client"][0] if scope.get("client") else None
         self._addresses.take(address or "")
         data = await exchange.body.read() if route.rule.needs_body else None
