@@ -59,6 +59,14 @@ class Application:
         lifespan: is entered before the first request and left after the last one, on the event loop.
         render: renders the problems of routes that render none themselves.
 
+    settings    what it allows
+    table       its routes
+    engine      the engine whose store it serves
+    stopping    set once it stops
+    failure     what its lifespan raised; None: nothing
+    gate        finds tokens
+    connections_max   how many connections may be open
+
     Raises:
         ValueError: two routes answer the same, a route names no capacity, or a host or origin has no form.
     """
@@ -73,12 +81,12 @@ class Application:
         lifespan: Lifespan | None = None,
         render: Render = as_problem_json,
     ) -> None:
-        self.settings = settings or Settings()
-        self.table = RouteTable(routes)
-        self.engine = engine.plain if isinstance(engine, AsyncEngine) else engine
-        self.stopping = asyncio.Event()
+        self.settings: Settings = settings or Settings()
+        self.table: RouteTable = RouteTable(routes)
+        self.engine: Engine = engine.plain if isinstance(engine, AsyncEngine) else engine
+        self.stopping: asyncio.Event = asyncio.Event()
         # Where a server says how many it has descriptors for.
-        self.connections_max = self.settings.connections_max or 1_000
+        self.connections_max: int = self.settings.connections_max or 1_000
         self.failure: BaseException | None = None
         self._capacities = Capacities(self.engine, {**CAPACITIES, **(capacities or {})})
         for route in self.table.routes:
@@ -90,7 +98,7 @@ class Application:
         self._addresses = Buckets(self.settings.address_rate, _now_s)
         self._tokens = Buckets(self.settings.token_rate, _now_s)
         strangers = Buckets(self.settings.stranger_rate, _now_s)
-        self.gate = Gate(self.engine, self.settings.open_while_no_tokens, strangers, _now_s)
+        self.gate: Gate = Gate(self.engine, self.settings.open_while_no_tokens, strangers, _now_s)
         self._open: set[Exchange] = set()
         self._streams: Counter[str | None] = Counter()
         self._watch: asyncio.Task[None] | None = None

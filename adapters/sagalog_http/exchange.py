@@ -1,7 +1,7 @@
 """An exchange: one request under way and its answer, from the first header to the last byte.
 
-Rule: an answer is begun once and ended once, whoever ends it: its handler, the client, a token that was revoked, or a
-server that stops. It must not know routes.
+Rule: an answer is begun once and ended once: by its handler, by the client, by the end of a token, or by a server that
+stops. It must not know routes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from sagalog_http.access import NOBODY, Access
+from sagalog_http.access import PUBLIC, Access
 from sagalog_http.bodies import Body, Message
 from sagalog_http.logs import LOG, log_defect
 from sagalog_http.problems import Problem, Render, problem_of
@@ -43,7 +43,7 @@ class Exchange:
         self.method: str = scope["method"]
         self.render = render
         self.template: str | None = None
-        self.access: Access = NOBODY
+        self.access: Access = PUBLIC
         self.cors: tuple[tuple[bytes, bytes], ...] = ()
         self.body: Body | None = None
         self.work: asyncio.Task[Any] | None = None

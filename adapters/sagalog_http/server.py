@@ -57,7 +57,7 @@ class Server:
         without_tls: serve plain HTTP on an address that is not of loopback, behind a proxy that ends TLS.
 
     Raises:
-        BindRefused: the address is not of loopback, and no token exists, or there is no TLS.
+        Rejected: the address is not of loopback, and no token exists, or there is no TLS: the code `bind_refused`.
         Unavailable: the address is in use, or not of this machine.
     """
 
@@ -210,7 +210,7 @@ def serve(
         without_tls: serve plain HTTP on an address that is not of loopback, behind a proxy that ends TLS.
 
     Raises:
-        BindRefused: the address is not of loopback, and no token exists, or there is no TLS.
+        Rejected: the address is not of loopback, and no token exists, or there is no TLS: the code `bind_refused`.
         Unavailable: the address is in use, or not of this machine.
     """
     return Server(application, host, port, tls=tls, without_tls=without_tls).run()
