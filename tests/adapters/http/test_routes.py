@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from typing import Any
 
@@ -122,6 +123,19 @@ def test_a_token_is_refused_within_a_second_of_its_end(served: Served) -> None:
     short = served.bearer("read", name="short", ttl_ms=1)
     time.sleep(0.01)
     assert served.ask("GET", "/who", headers=short).status_code == 401
+
+
+def test_a_request_that_waits_ends_within_a_second_of_its_token(served: Served) -> None:
+    """[TOKEN-4]"""
+    headers = served.bearer("read", name="waits")
+    served.engine.create("k", id="never-ends")
+    revoking = threading.Timer(0.6, lambda: served.tokens.revoke("waits"))
+    revoking.start()
+    begun = time.monotonic()
+    answer = served.ask("GET", "/tasks/never-ends/end", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    assert time.monotonic() - begun < 1.6
+    revoking.join()
 
 
 def test_a_handler_learns_what_its_caller_may_touch(served: Served) -> None:
