@@ -90,5 +90,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return getattr(import_module(f"sagalog_http.{_MODULES[name]}"), name)
+        try:
+            return getattr(import_module(f"sagalog_http.{_MODULES[name]}"), name)
+        except ModuleNotFoundError as error:
+            raise ImportError(f'{name} needs the extra http: pip install "sagalog[http]"') from error
     raise AttributeError(f"module 'sagalog_http' has no attribute {name!r}")

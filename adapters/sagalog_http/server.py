@@ -18,7 +18,10 @@ from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from typing import Final
 
-import uvicorn
+try:
+    import uvicorn
+except ImportError as error:
+    raise ImportError('sagalog_http.server needs uvicorn and starlette: pip install "sagalog[http]"') from error
 
 from sagalog import Rejected, Unavailable
 from sagalog_http.application import Application

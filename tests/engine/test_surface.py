@@ -35,11 +35,12 @@ _BATCH = [*_HOLDER_VERBS, *_CALLER_VERBS, *words("group quarantine_held results"
 _ENGINE = [
     *_CALLER_VERBS,
     *words("""
-        absent_builds artifact batch breakers changes close counts create_many drain_worker events explain find get
-        health heartbeat held_back history holders ids_with_prefix input keep kept kept_in limit_queue limits
-        newest_position next_times now_ms pause paused_kinds queues ready_kinds reattach rebind rebuild recover remove_limit remove_schedule resume
-        schedules set_limit reset_breaker set_queue set_schedule stale step_result stop_worker
-        store_id subscribe unreadable verify wait wait_change wait_end wait_ends workers
+        absent_builds artifact batch breakers changes close counts create_many drain_worker events explain find
+        get health heartbeat held_back history holders ids_with_prefix input keep kept kept_in limit_queue
+        limits newest_position next_times now_ms pause paused_kinds queues ready_kinds reattach rebind rebuild
+        recover remove_limit remove_schedule resume schedules set_limit reset_breaker set_queue set_schedule
+        stale step_result stop_worker store_id subscribe unreadable verify wait wait_change wait_end wait_ends
+        workers
     """),
 ]
 _TASK = words("""
