@@ -26,16 +26,15 @@ if TYPE_CHECKING:
     from sagalog_http.problems import Problem
     from sagalog_http.routes import GENERAL, RAW, SETTLE, STREAMED, Route
     from sagalog_http.rules import Asked, Rule, public, scope
-    from sagalog_http.server import BindRefused, Server, serve
+    from sagalog_http.server import Server, serve
     from sagalog_http.settings import Settings
     from sagalog_http.streams import Frame, Stream, ndjson, server_sent_events
-    from sagalog_http.tokens import Token, TokenExists, Tokens
+    from sagalog_http.tokens import Token, Tokens
 
 _MODULES: Final = {
     "Access": "access",
     "Application": "application",
     "Asked": "rules",
-    "BindRefused": "server",
     "Call": "call",
     "Capacity": "capacities",
     "Frame": "streams",
@@ -51,7 +50,6 @@ _MODULES: Final = {
     "Settings": "settings",
     "Stream": "streams",
     "Token": "tokens",
-    "TokenExists": "tokens",
     "Tokens": "tokens",
     "configure_logs": "logs",
     "ndjson": "streams",
@@ -69,7 +67,6 @@ __all__ = [
     "Access",
     "Application",
     "Asked",
-    "BindRefused",
     "Call",
     "Capacity",
     "Frame",
@@ -81,7 +78,6 @@ __all__ = [
     "Settings",
     "Stream",
     "Token",
-    "TokenExists",
     "Tokens",
     "configure_logs",
     "ndjson",
@@ -94,5 +90,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return getattr(import_module(f"sagalog_http.{_MODULES[name]}"), name)
+        try:
+            return getattr(import_module(f"sagalog_http.{_MODULES[name]}"), name)
+        except ModuleNotFoundError as error:
+            raise ImportError(f'{name} needs the extra http: pip install "sagalog[http]"') from error
     raise AttributeError(f"module 'sagalog_http' has no attribute {name!r}")

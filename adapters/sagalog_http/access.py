@@ -14,7 +14,7 @@ from sagalog_http.tokens import SCOPES, Scope, Token
 
 
 class Access(msgspec.Struct, frozen=True):
-    """What the caller of one request may do.
+    """The rights of the caller of one request.
 
     token     the name of its token; None: it needs none
     scopes    what it may do; "admin" is in it only by name
@@ -35,19 +35,38 @@ class Access(msgspec.Struct, frozen=True):
         return None if self.token is None else f"token:{self.token}"
 
     def has(self, scope: Scope) -> bool:
-        """Tell whether it has a scope; "admin" includes all."""
+        """Tell whether it has a scope; "admin" includes all.
+
+        Args:
+            scope: one of "read", "produce", "work", "operate", "admin".
+        """
         return scope in self.scopes or "admin" in self.scopes
 
     def may_queue(self, queue: str) -> bool:
-        """Tell whether it may touch a queue."""
+        """Tell whether it may touch a queue.
+
+        Args:
+            queue: its name.
+        """
         return not self.queues or queue in self.queues
 
     def may_kind(self, kind: str) -> bool:
-        """Tell whether it may touch tasks of a kind."""
+        """Tell whether it may touch tasks of a kind.
+
+        Args:
+            kind: its name.
+        """
         return not self.kinds or kind in self.kinds
 
     def require(self, scope: Scope) -> None:
-        """Refuse what needs a scope that it has not; raises Forbidden."""
+        """Refuse what needs a scope that it has not.
+
+        Args:
+            scope: the scope that is needed.
+
+        Raises:
+            Rejected: it has not this scope, with the code `forbidden`.
+        """
         if not self.has(scope):
             has = ", ".join(self.scopes) or "no scope"
             text = f"this needs the scope {scope!r} and the token {self.token!r} has {has}; use another token"
@@ -55,7 +74,7 @@ class Access(msgspec.Struct, frozen=True):
 
 
 # A route that is open to all, and a server that needs no token.
-NOBODY: Final = Access()
+PUBLIC: Final = Access()
 EVERYTHING: Final = Access(scopes=SCOPES)
 
 

@@ -59,6 +59,14 @@ class Application:
         lifespan: is entered before the first request and left after the last one, on the event loop.
         render: renders the problems of routes that render none themselves.
 
+    settings    what it allows
+    table       its routes
+    engine      the engine whose store it serves
+    stopping    set once it stops
+    failure     what its lifespan raised; None: nothing
+    gate        finds tokens
+    connections_max   how many connections may be open
+
     Raises:
         ValueError: two routes answer the same, a route names no capacity, or a host or origin has no form.
     """
@@ -73,12 +81,12 @@ class Application:
         lifespan: Lifespan | None = None,
         render: Render = as_problem_json,
     ) -> None:
-        self.settings = settings or Settings()
-        self.table = RouteTable(routes)
-        self.engine = engine.plain if isinstance(engine, AsyncEngine) else engine
-        self.stopping = asyncio.Event()
+        self.settings: Settings = settings or Settings()
+        self.table: RouteTable = RouteTable(routes)
+        self.engine: Engine = engine.plain if isinstance(engine, AsyncEngine) else engine
+        self.stopping: asyncio.Event = asyncio.Event()
         # Where a server says how many it has descriptors for.
-        self.connections_max = self.settings.connections_max or 1_000
+        self.connections_max: int = self.settings.connections_max or 1_000
         self.failure: BaseException | None = None
         self._capacities = Capacities(self.engine, {**CAPACITIES, **(capacities or {})})
         for route in self.table.routes:
@@ -90,7 +98,7 @@ class Application:
         self._addresses = Buckets(self.settings.address_rate, _now_s)
         self._tokens = Buckets(self.settings.token_rate, _now_s)
         strangers = Buckets(self.settings.stranger_rate, _now_s)
-        self.gate = Gate(self.engine, self.settings.open_while_no_tokens, strangers, _now_s)
+        self.gate: Gate = Gate(self.engine, self.settings.open_while_no_tokens, strangers, _now_s)
         self._open: set[Exchange] = set()
         self._streams: Counter[str | None] = Counter()
         self._watch: asyncio.Task[None] | None = None
@@ -147,6 +155,8 @@ class Application:
             exchange.render = found[0][0].render or self._render
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         exchange.body = Body(receive, headers, self.settings.body_bytes_max, self.settings)
+        if scope["http_version"] not in ("1.0", "1.1"):
+            raise BadRequest("this server speaks HTTP/1.1; look at the client")
         self._check_headers(scope["headers"], headers)
         host = self._origins.check_host(_values(headers, "host"))
         origin = self._origins.check_origin(_values(headers, "origin"), host)
@@ -161,6 +171,7 @@ class Application:
         exchange.template, exchange.render = route.path, route.render or self._render
         exchange.body = Body(receive, headers, route.body_bytes_max or self.settings.body_bytes_max, self.settings)
         exchange.body.check_headers()
+        exchange.is_last = False
         address = scope["client"][0] if scope.get("client") else None
         self._addresses.take(address or "")
         data = await exchange.body.read() if route.rule.needs_body else None

@@ -19,7 +19,7 @@ from sagalog_http.settings import Settings
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
-# How much of a body that no one wants is read away, and for how long, so that its sender reads the answer.
+# How much of a body that is not wanted is read away, and for how long, so that its sender reads the answer.
 _LEFT_BYTES_MAX: Final = 4 * 1_048_576
 _LEFT_S: Final = 1.0
 

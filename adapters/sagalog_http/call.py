@@ -49,7 +49,11 @@ class Call:
         return self.access.actor
 
     def header(self, name: str) -> str | None:
-        """Return a header of the request; None: it has none, or more than one."""
+        """Return a header of the request; None: it has none, or more than one.
+
+        Args:
+            name: its name, in any case.
+        """
         values = self.request.headers.getlist(name)
         return values[0] if len(values) == 1 else None
 
@@ -57,6 +61,6 @@ class Call:
         """Give the body of a route that takes STREAMED, as it arrives.
 
         Raises:
-            BodyTooLarge: it is larger than the route takes. BodyTooSlow: it stays away.
+            Rejected: it is larger than the route takes. Unavailable: it stays away.
         """
         return self._body.chunks()

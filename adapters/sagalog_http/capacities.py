@@ -18,7 +18,7 @@ from sagalog_http.routes import GENERAL, SETTLE
 
 
 class Capacity(msgspec.Struct, frozen=True):
-    """What the requests of some routes have for themselves.
+    """The threads and the number of requests that some routes have for themselves.
 
     threads        how many of their calls of the engine run at a time
     requests_max   how many of them may be under way, those that wait included

@@ -14,7 +14,7 @@ from sagalog import errors
 
 
 class HttpError:
-    """What an error of its own status is derived from, beside a branch of sagalog's errors.
+    """A mixin of errors with a status of their own, beside a branch of sagalog's errors.
 
     status   the status of the answer
     title    the same few words for every error of the class

@@ -1,7 +1,7 @@
 """An exchange: one request under way and its answer, from the first header to the last byte.
 
-Rule: an answer is begun once and ended once, whoever ends it: its handler, the client, a token that was revoked, or a
-server that stops. It must not know routes.
+Rule: an answer is begun once and ended once: by its handler, by the client, by the end of a token, or by a server that
+stops. It must not know routes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from sagalog_http.access import NOBODY, Access
+from sagalog_http.access import PUBLIC, Access
 from sagalog_http.bodies import Body, Message
 from sagalog_http.logs import LOG, log_defect
 from sagalog_http.problems import Problem, Render, problem_of
@@ -43,12 +43,14 @@ class Exchange:
         self.method: str = scope["method"]
         self.render = render
         self.template: str | None = None
-        self.access: Access = NOBODY
+        self.access: Access = PUBLIC
         self.cors: tuple[tuple[bytes, bytes], ...] = ()
         self.body: Body | None = None
         self.work: asyncio.Task[Any] | None = None
         self.status: int | None = None
         self.is_over = False
+        # Until its headers are in order, nothing behind this request is taken for another one.
+        self.is_last = True
         self.ending: BaseException | None = None
         self.stream: Stream | None = None
         self.cursor: str | None = None
@@ -86,9 +88,9 @@ class Exchange:
 
     async def answer(self, response: Response) -> None:
         """Send a whole answer, and read away what is left of the body, so that its sender can read this."""
-        is_left = self.body is not None and not self.body.is_complete
+        is_left = self._is_body_left()
         headers = [(name, value) for name, value in response.raw_headers if name not in (b"cache-control",)]
-        await self._begin(response.status_code, headers, is_left)
+        await self._begin(response.status_code, headers, is_left or self.is_last)
         data = bytes(response.body)
         if is_left and self.body is not None:
             await self._put(data, more=True)
@@ -107,6 +109,8 @@ class Exchange:
             await self._send(stream, stream.encode(frame))
             if frame.cursor is not None:
                 self.cursor = frame.cursor
+            # An iterator that never waits, to a client that has hung up or reads fast, would keep all others waiting.
+            await asyncio.sleep(0)
         await self._send(stream, b"", more=False)
         self.is_over = True
 
@@ -127,6 +131,9 @@ class Exchange:
 
     # --- inside -------------------------------------------------------------------------------------------------
 
+    def _is_body_left(self) -> bool:
+        return self.body is not None and not self.body.is_complete
+
     async def _begin(self, status: int, headers: list[tuple[bytes, bytes]], is_last: bool) -> None:
         self.status = status
         last = ((b"connection", b"close"),) if is_last else ()
@@ -144,8 +151,9 @@ class Exchange:
                 if self.status is None:
                     given = [(name.lower().encode(), value.encode()) for name, value in stream.headers.items()]
                     kind = (b"content-type", stream.content_type.encode())
-                    is_left = self.body is not None and not self.body.is_complete
-                    await self._begin(stream.status, [kind, (b"x-accel-buffering", b"no"), *given], is_left)
+                    await self._begin(
+                        stream.status, [kind, (b"x-accel-buffering", b"no"), *given], self._is_body_left()
+                    )
                 if data or not more:
                     await self._put(data, more)
             finally:

@@ -21,7 +21,7 @@ _FIELD_CHARACTERS_MAX: Final = 2_000
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What a caller is told of one error.
+    """The answer that a caller gets of one error.
 
     status    the status of HTTP
     code      the stable slug of the error, for programs to compare

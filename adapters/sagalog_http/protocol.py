@@ -49,12 +49,7 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Read on; what is not yet a request has to become one in time."""
         super().data_received(data)
-        is_idle = self.cycle is None or self.cycle.response_complete
-        if is_idle and not self.transport.is_closing() and (self.cycle is None or self.conn.trailing_data[0]):
-            if self._waiting_for_headers is None:
-                self._wait_for_headers()
-        else:
-            self._stop_waiting()
+        self._look_for_headers()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  what was wrong is in h11's own error
         """Refuse what is no request, with the status that h11 has for it."""
@@ -69,6 +64,8 @@ class Connection(H11Protocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self._watch_closing()
+        else:
+            self._look_for_headers()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that was idle for long, or whose client does not read."""
@@ -80,6 +77,15 @@ class Connection(H11Protocol):
         self.transport.abort()
 
     # --- inside -------------------------------------------------------------------------------------------------
+
+    def _look_for_headers(self) -> None:
+        """Wait for the rest of a request that has begun; between two requests uvicorn waits for the next one."""
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if is_idle and not self.transport.is_closing() and (self.cycle is None or self.conn.trailing_data[0]):
+            if self._waiting_for_headers is None:
+                self._wait_for_headers()
+        else:
+            self._stop_waiting()
 
     def _wait_for_headers(self) -> None:
         self._waiting_for_headers = self.loop.call_later(self._settings.headers_ms / 1_000, self.abort)

@@ -19,7 +19,9 @@ from sagalog_http.errors import MethodNotAllowed, NoSuchPath
 from sagalog_http.problems import Render, as_problem_json
 from sagalog_http.rules import Rule
 
+# The capacity of routes that name none.
 GENERAL: Final = "general"
+# The capacity of routes that renew and settle leases, which no other request holds up.
 SETTLE: Final = "settle"
 
 _METHOD: Final = re.compile(r"[A-Z]+")
@@ -33,8 +35,9 @@ class Taken(Enum):
     STREAMED = "streamed"
 
 
-# The body as bytes, or a query that is not looked at; and a body that the handler reads by `Call.chunks`.
+# A body as bytes, or a query that is not looked at.
 RAW: Final = Taken.RAW
+# A body that the handler reads as it arrives, by `Call.chunks`.
 STREAMED: Final = Taken.STREAMED
 
 

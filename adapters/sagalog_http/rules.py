@@ -11,13 +11,13 @@ from typing import Protocol
 
 import msgspec
 
-from sagalog_http.access import NOBODY, Access
+from sagalog_http.access import PUBLIC, Access
 from sagalog_http.gate import Gate
 from sagalog_http.tokens import SCOPES, Scope
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a rule may look at.
+    """The part of a request that a rule may look at.
 
     method    the method of the request
     path      its path
@@ -35,12 +35,16 @@ class Asked(msgspec.Struct, frozen=True):
     gate: Gate
 
     def header(self, name: str) -> list[str]:
-        """Return the values of a header, whose name is in lower case."""
+        """Return the values of a header.
+
+        Args:
+            name: its name, in lower case.
+        """
         return [value for key, value in self.headers if key == name]
 
 
 class Rule(Protocol):
-    """Who may call a route.
+    """The answer of a route's author to who may call it.
 
     name         what it asks for, for people
     needs_body   whether it is asked with the whole body
@@ -57,7 +61,11 @@ class Rule(Protocol):
         ...
 
     async def admit(self, asked: Asked) -> Access:
-        """Return the access of the caller; raise Unauthenticated, Forbidden or another refusal."""
+        """Return the access of the caller, or raise the refusal that it gets.
+
+        Args:
+            asked: the request, as far as a rule may look at it.
+        """
         ...
 
 
@@ -68,7 +76,7 @@ class _Public:
     needs_body = False
 
     async def admit(self, asked: Asked) -> Access:  # noqa: ARG002  it looks at nothing
-        return NOBODY
+        return PUBLIC
 
 
 class _Scoped:
@@ -93,6 +101,9 @@ def public() -> Rule:
 
 def scope(name: Scope) -> Rule:
     """Answer a caller whose token has this scope, or "admin".
+
+    Args:
+        name: one of "read", "produce", "work", "operate", "admin".
 
     Raises:
         ValueError: there is no such scope.

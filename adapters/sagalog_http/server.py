@@ -18,7 +18,10 @@ from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from typing import Final
 
-import uvicorn
+try:
+    import uvicorn
+except ImportError as error:
+    raise ImportError('sagalog_http.server needs uvicorn and starlette: pip install "sagalog[http]"') from error
 
 from sagalog import Rejected, Unavailable
 from sagalog_http.application import Application
@@ -57,7 +60,7 @@ class Server:
         without_tls: serve plain HTTP on an address that is not of loopback, behind a proxy that ends TLS.
 
     Raises:
-        BindRefused: the address is not of loopback, and no token exists, or there is no TLS.
+        Rejected: the address is not of loopback, and no token exists, or there is no TLS: the code `bind_refused`.
         Unavailable: the address is in use, or not of this machine.
     """
 
@@ -210,7 +213,7 @@ def serve(
         without_tls: serve plain HTTP on an address that is not of loopback, behind a proxy that ends TLS.
 
     Raises:
-        BindRefused: the address is not of loopback, and no token exists, or there is no TLS.
+        Rejected: the address is not of loopback, and no token exists, or there is no TLS: the code `bind_refused`.
         Unavailable: the address is in use, or not of this machine.
     """
     return Server(application, host, port, tls=tls, without_tls=without_tls).run()

@@ -11,7 +11,7 @@ from sagalog import Rate
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server allows.
+    """The settings of a server: what it allows.
 
     open_while_no_tokens       on a loopback address, need no token while none is on record [TOKEN-6]
     hosts                      names that it answers under besides `localhost` and addresses, as in `queue.example`

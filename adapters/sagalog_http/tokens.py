@@ -72,7 +72,11 @@ class Token(msgspec.Struct, frozen=True):
     used_ms: int | None = None
 
     def state(self, now_ms: int) -> TokenState:
-        """Tell whether it is "live", "expired" or "revoked" at this time."""
+        """Tell whether it is "live", "expired" or "revoked" at this time.
+
+        Args:
+            now_ms: the time, in milliseconds since 1970.
+        """
         if self.revoked_ms is not None:
             return "revoked"
         return "expired" if self.expires_ms is not None and self.expires_ms <= now_ms else "live"
@@ -112,8 +116,9 @@ class Tokens:
 
         Raises:
             InvalidValue: an argument is none of its kind; the field `path` names it.
-            TokenExists: a live token has this name.
+            Rejected: a live token has this name, with the code `token_exists`.
             OverBound: the names of queues and kinds take more than a row holds.
+            Corrupt: the random bytes were drawn before.
         """
         now_ms = self._engine.now_ms()
         if ttl_ms is not None:
@@ -141,11 +146,18 @@ class Tokens:
         """Find the live token that has this secret; None: there is none, or it has expired or was revoked.
 
         The secret is looked up by its hash, so the time that this takes says nothing about other secrets. [TOKEN-3]
+
+        Args:
+            secret: what the caller has sent.
         """
         return self.find_by_digest(digest_of(secret)) if is_secret(secret) else None
 
     def find_by_digest(self, digest: str) -> Token | None:
-        """Find the live token whose secret has this digest, as `find`."""
+        """Find the live token whose secret has this digest, as `find`.
+
+        Args:
+            digest: the SHA-256 of the secret, in hexadecimal digits.
+        """
         token = self._token(digest)
         if token is None or token.state(self._engine.now_ms()) != "live":
             return None
@@ -168,6 +180,10 @@ class Tokens:
 
         A token that has ended already is given as it is.
 
+        Args:
+            name: the name of the token.
+            actor: who revokes it, for the record.
+
         Raises:
             NotFound: no token has this name.
         """
@@ -184,8 +200,12 @@ class Tokens:
     def remove(self, name: str) -> int:
         """Remove the tokens of a name that have ended from the record, and give their number. [TOKEN-6]
 
+        Args:
+            name: the name of the tokens.
+
         Raises:
-            NotFound: no token has this name. Rejected: its token is live; revoke it first.
+            NotFound: no token has this name.
+            Rejected: its token is live; revoke it first.
         """
         _, newest = self._newest(name)
         now_ms = self._engine.now_ms()
@@ -203,7 +223,11 @@ class Tokens:
         return count
 
     def used(self, digest: str) -> None:
-        """Put on record that the token of this digest is used now, at most once a minute. [TOKEN-5]"""
+        """Put on record that the token of this digest is used now, at most once a minute. [TOKEN-5]
+
+        Args:
+            digest: the SHA-256 of its secret, in hexadecimal digits.
+        """
         before, now_ms = self._engine.kept(_USES, digest), self._engine.now_ms()
         known_ms = None if before is None else _integer(before)
         if known_ms is None or abs(now_ms - known_ms) >= USED_MS:

@@ -1,4 +1,4 @@
-"""What programs keep beside the log by the engine: read, changed by compare-and-set, and the engine's own left alone."""
+"""What programs keep beside the log: read, changed by compare-and-set, and the engine's own left alone."""
 
 from __future__ import annotations
 

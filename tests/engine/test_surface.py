@@ -36,10 +36,11 @@ _ENGINE = [
     *_CALLER_VERBS,
     *words("""
         absent_builds artifact batch blob breakers changes close counts create_many drain_worker events explain find
-        get health heartbeat held_back history holders ids_with_prefix input journal journals limit_queue limits
-        newest_position next_times now_ms pause paused_kinds prune queues ready_kinds reattach rebind rebuild recover
-        remove_limit remove_schedule reset_breaker resume schedules set_limit set_queue set_schedule stale step_result
-        stop_worker store_id subscribe unreadable verify wait wait_change wait_end wait_ends workers
+        get health heartbeat held_back history holders ids_with_prefix input journal journals keep kept kept_in
+        limit_queue limits newest_position next_times now_ms pause paused_kinds prune queues ready_kinds reattach
+        rebind rebuild recover remove_limit remove_schedule reset_breaker resume schedules set_limit set_queue
+        set_schedule stale step_result stop_worker store_id subscribe unreadable verify wait wait_change wait_end
+        wait_ends workers
     """),
 ]
 _TASK = words("""

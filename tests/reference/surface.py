@@ -49,6 +49,7 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "sagalog.aio": {},
     "sagalog_queue": {},
     "sagalog_command": {},
+    "sagalog_http": {},
     "sagalog_pytest": {},
     "sagalog.testing": {},
     "sagalog.store": {},

@@ -34,7 +34,7 @@ from sagalog_http import (
     server_sent_events,
 )
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 10.0
 
 
 class NewTask(msgspec.Struct, forbid_unknown_fields=True):
@@ -158,7 +158,8 @@ class Served:
 
     def bearer(self, *scopes: Any, name: str = "ann", **settings: Any) -> dict[str, str]:
         """The headers of a new token."""
-        _, secret = self.tokens.create(name, scopes or ["admin"], **settings)
+        asked: list[Any] = list(scopes) or ["admin"]
+        _, secret = self.tokens.create(name, asked, **settings)
         return {"authorization": f"Bearer {secret}"}
 
     def ask(self, method: str, path: str, **settings: Any) -> httpx.Response:

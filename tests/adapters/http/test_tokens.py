@@ -26,7 +26,7 @@ def test_a_secret_has_256_random_bits_behind_a_prefix(engine: Engine) -> None:
     token, secret = Tokens(engine, draw).create("ann", ["read"], actor="bob")
 
     assert drawn == [32]
-    assert secret == "sagalog_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+    assert secret == "sagalog_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"  # noqa: S105  drawn above
     assert is_secret(secret)
     assert (token.name, token.scopes, token.created_by, token.created_ms) == (
         "ann",
@@ -55,8 +55,9 @@ def test_the_store_holds_the_hash_and_never_the_secret(tmp_path: Path) -> None:
     assert secret.removeprefix("sagalog_").encode() not in held
 
 
-@pytest.mark.parametrize("change", [str.upper, str.lower, lambda one: one[:-1], lambda one: one + " ", lambda one: ""])
+@pytest.mark.parametrize("change", [str.upper, str.lower, lambda one: one[:-1], lambda one: one + " ", lambda _: ""])
 def test_a_secret_that_differs_in_anything_is_unknown(engine: Engine, change: object) -> None:
+    """[TOKEN-3]"""
     assert callable(change)
     _, secret = Tokens(engine).create("ann", ["read"])
 
