@@ -29,6 +29,7 @@ from sagalog.kernel.bounds import CARRY_EVENTS
 from sagalog.kernel.breakers import recordable_in
 from sagalog.kernel.categories import CATEGORIES, Category
 from sagalog.kernel.decide.settings import SETTING_VERB_OF, decide_setting
+from sagalog.kernel.references import may_refer, references_of
 from sagalog.kernel.state import QueueFold, ScheduleFold, StoreFold, TaskFold
 from sagalog.kernel.values import Lack
 from sagalog.store import Append, Projection, Saved, View, project_fold
@@ -183,7 +184,8 @@ class TaskChanges(TaskView):
             fold = append(fold, event, actor, cause)
         if category.carry is not None and fold.length >= CARRY_EVENTS:
             fold = append(fold, category.carry(fold), MAINTENANCE, None)
-        self._settings.append(Append(stream, expected, tuple(envelopes), project_fold(fold)))
+        references = tuple([one for event in events if may_refer(event) for one in references_of(event)])
+        self._settings.append(Append(stream, expected, tuple(envelopes), project_fold(fold), references))
         return fold
 
     def _project_at(

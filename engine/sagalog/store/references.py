@@ -12,14 +12,14 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from sagalog.codec import Envelope, read
-from sagalog.kernel.events import NAMES, Pruned
-from sagalog.kernel.references import BEHIND_DIGESTS, REFERRING, Reference, references_of
+from sagalog.kernel.events import NAMES, Created, Parked, Pruned
+from sagalog.kernel.references import BEHIND_DIGESTS, NAMING, REFERRING, Reference, references_of
 from sagalog.kernel.state import TaskFold
 
 _REFERRING: Final = frozenset(NAMES[kind] for kind in REFERRING)
 _PRUNED: Final = NAMES[Pruned]
 # The others refer to something only where a value of theirs is a blob, which their text shows.
-_OFTEN: Final = frozenset({"created", "artifact_put", "parked"})
+_OFTEN: Final = frozenset({NAMES[Created], NAMES[Parked], *(NAMES[kind] for kind in NAMING)})
 
 
 class Pruning(msgspec.Struct, frozen=True, gc=False):
