@@ -290,7 +290,7 @@ def test_a_completion_costs_the_same_however_many_tasks_a_limit_holds_back(engin
     assert lived(10) == lived(400)
 
 
-def test_a_slice_of_a_pruning_costs_the_same_however_many_live_tasks_have_blobs(engine: Engine) -> None:
+def test_a_slice_of_a_pruning_costs_the_same_however_much_lives(engine: Engine) -> None:
     """[PRUNE-1] Each digest costs a few seeks; the walk through all is one for each call."""
 
     def steps_a_blob() -> float:
