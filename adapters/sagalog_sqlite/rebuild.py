@@ -11,6 +11,7 @@ from typing import Final
 from sagalog.store import (
     FOLD_FORMAT,
     AccountFold,
+    Envelope,
     Tag,
     TaskFold,
     category_of,
@@ -100,14 +101,15 @@ def rebuild_streams(
     # Those since the last slice too: a digest that they name has no reference any more.
     prunings.catch_up(execute)
     for number, category, id in list(execute(_NEXT, (after, newest, SLICE))):
+        envelopes = rows.history(execute, number)
         if category == rows.TASK:
-            _rebuild_task(execute, number, id, transaction, lacking)
+            _rebuild_task(execute, number, id, envelopes, transaction, lacking)
             tasks += 1
         elif category == "store":
-            _rebuild_store(transaction, number)
+            _rebuild_store(transaction, envelopes)
         else:
-            _rebuild_other(execute, number, f"{category}/{id}")
-        references.rebuild_stream(execute, number, prunings.positions)
+            _rebuild_other(execute, number, f"{category}/{id}", envelopes)
+        references.rebuild_stream(execute, number, envelopes, prunings.positions)
         last = number
     execute(_FORGET_AMONG, (after, last))
     return tasks, last if last > after else newest
@@ -178,9 +180,16 @@ def _start_slice(transaction: Transaction) -> Execute:
     return transaction.execute
 
 
-def _rebuild_task(execute: Execute, number: int, id: str, transaction: Transaction, lacking: list[int]) -> None:
+def _rebuild_task(
+    execute: Execute,
+    number: int,
+    id: str,
+    envelopes: list[Envelope],
+    transaction: Transaction,
+    lacking: list[int],
+) -> None:
     try:
-        projection = project_afresh(id, rows.history(execute, number), transaction.now_ms, transaction.is_governed)
+        projection = project_afresh(id, envelopes, transaction.now_ms, transaction.is_governed)
     except rows.UNFOLDABLE:
         execute(rows.PUT_ASIDE, (number,))  # [LOG-5]
         return
@@ -199,11 +208,10 @@ def _rebuild_task(execute: Execute, number: int, id: str, transaction: Transacti
         execute(rows.INSERT_TAG, (name, value, number))
 
 
-def _rebuild_other(execute: Execute, number: int, stream: str) -> None:
+def _rebuild_other(execute: Execute, number: int, stream: str, envelopes: list[Envelope]) -> None:
     category = category_of(stream)
     if category is None:
         return  # An audit names it.
-    envelopes = rows.history(execute, number)
     try:
         fold = refold_stream(category, stream.partition("/")[2], envelopes)
     except rows.UNFOLDABLE:
@@ -211,9 +219,9 @@ def _rebuild_other(execute: Execute, number: int, stream: str) -> None:
     execute(rows.REPLACE_FOLD, (number, FOLD_FORMAT, len(envelopes), project_fold(fold).content))
 
 
-def _rebuild_store(transaction: Transaction, number: int) -> None:
+def _rebuild_store(transaction: Transaction, envelopes: list[Envelope]) -> None:
     try:
-        store = refold_store(rows.history(transaction.execute, number))
+        store = refold_store(envelopes)
     except rows.UNFOLDABLE:
         return  # The saved fold stays; an audit names the event.
     if store is not None:

@@ -6,13 +6,13 @@ Rule: each look is a seek by name or by stream, whatever the size of the file; a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 import msgspec
 
-from sagalog.store import BEHIND_DIGESTS, Pruning, Reference, ReferringStream, fold_prunings, fold_references
+from sagalog.store import BEHIND_DIGESTS, Envelope, Pruning, Reference, ReferringStream, fold_prunings, fold_references
 from sagalog_sqlite import rows
 from sagalog_sqlite.rows import Execute
 
@@ -92,10 +92,10 @@ def pruned(execute: Execute, digest: str) -> int | None:
     return None
 
 
-def rebuild_stream(execute: Execute, number: int, prunings: Mapping[str, int]) -> None:
+def rebuild_stream(execute: Execute, number: int, envelopes: Iterable[Envelope], prunings: Mapping[str, int]) -> None:
     """Fold the references of a stream again; one that cannot be read keeps those that it has. [LOG-5]"""
     try:
-        references = fold_references(rows.history(execute, number), prunings)
+        references = fold_references(envelopes, prunings)
     except rows.UNFOLDABLE:
         return
     execute(FORGET_STREAM, (number,))

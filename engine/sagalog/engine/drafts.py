@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from sagalog.codec import Envelope, decode, enclose
 from sagalog.engine.entries import CommandEntry
-from sagalog.engine.json_blobs import whole, without_large
+from sagalog.engine.json_blobs import CHARACTERS_INLINE, whole, without_large
 from sagalog.engine.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve
-from sagalog.kernel.references import REFERRING, Reference, references_of
+from sagalog.kernel.references import Reference, may_refer, references_of
 from sagalog.kernel.state import TaskFold
 from sagalog.store import Append, Saved
 from sagalog.store.projection import encode_fold, limited_projection, project
@@ -50,16 +50,20 @@ class Draft:
         grows = False
         for event in events:
             version = task.version + 1
-            may_refer = type(event) in REFERRING
-            if may_refer:
-                event = without_large(event, self.blobs)
             envelope = enclose(stream, version, now_ms, event, step.actor, step.cause, step.idempotency_key)
-            if len(envelope.body) > CHARACTERS_THAT_FIT and not hands_over(event):
+            size = len(envelope.body)
+            if size > CHARACTERS_INLINE:
+                smaller = without_large(event, self.blobs)
+                if smaller is not event:
+                    event = smaller
+                    envelope = enclose(stream, version, now_ms, event, step.actor, step.cause, step.idempotency_key)
+                    size = len(envelope.body)
+            if size > CHARACTERS_THAT_FIT and not hands_over(event):
                 require_event_fits(envelope)
             self.envelopes.append(envelope)
             task = evolve(task, event, version, now_ms)
             grows = grows or type(event) in GROWING
-            if may_refer:
+            if may_refer(event):
                 self.references += references_of(event)
         self.fold, self._content = task, None
         if grows:

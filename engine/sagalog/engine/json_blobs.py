@@ -17,12 +17,15 @@ from sagalog.errors import Corrupt, OverBound, Pruned
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import BLOB_BYTES_MAX, INLINE_BYTES_MAX
-from sagalog.kernel.references import VALUES
+from sagalog.kernel.references import BLOBS, VALUES
 from sagalog.kernel.values import JsonBlob
 from sagalog.store import Blob
 
 # digest -> the bytes that the store keeps under it; None: it keeps none
 ReadBlob = Callable[[str], bytes | None]
+
+# UTF-8 takes up to four bytes a character: in a body of at most so many characters no value is large.
+CHARACTERS_INLINE: Final = INLINE_BYTES_MAX // 4
 
 _encode: Final = msgspec.json.Encoder().encode
 _replace: Final = msgspec.structs.replace
@@ -48,11 +51,13 @@ def whole(event: e.Recordable, blob: ReadBlob) -> e.Recordable:
     Raises:
         Corrupt: bytes are not those that were given.
     """
-    name = VALUES.get(type(event))
-    if name is not None:
-        named: JsonBlob | None = getattr(event, f"{name}_blob")
-        data = None if named is None else _bytes(named, blob)
-        return event if data is None else _replace(event, **{name: msgspec.json.decode(data), f"{name}_blob": None})
+    field = BLOBS.get(type(event))
+    if field is not None:
+        named: JsonBlob | None = getattr(event, field)
+        if named is None:
+            return event
+        data, name = _bytes(named, blob), VALUES[type(event)]
+        return event if data is None else _replace(event, **{name: msgspec.json.decode(data), field: None})
     if isinstance(event, e.Noted) and event.results_blobs:
         found = {name: data for name, one in event.results_blobs.items() if (data := _bytes(one, blob)) is not None}
         left = {name: one for name, one in event.results_blobs.items() if name not in found}
@@ -65,8 +70,8 @@ def blob_left(event: e.Recordable, name: str | None = None) -> JsonBlob | None:
     """Return the blob that `whole` has left in place of a value, of a note that of the step `name`; None: none."""
     if isinstance(event, e.Noted):
         return (event.results_blobs or {}).get(name or "")
-    field = VALUES.get(type(event))
-    left: JsonBlob | None = None if field is None else getattr(event, f"{field}_blob")
+    field = BLOBS.get(type(event))
+    left: JsonBlob | None = None if field is None else getattr(event, field)
     return left
 
 

@@ -12,7 +12,7 @@ from sagalog.actors import MAINTENANCE
 from sagalog.codec import Envelope, enclose
 from sagalog.kernel import events as e
 from sagalog.kernel.categories import Category
-from sagalog.kernel.references import REFERRING, references_of
+from sagalog.kernel.references import may_refer, references_of
 from sagalog.store import Append, project_fold
 
 
@@ -38,5 +38,5 @@ def append_to(
         fold = append(fold, event, actor, cause, idempotency_key)
     if category.carry is not None and fold.length >= category.carry_events:
         fold = append(fold, category.carry(fold), MAINTENANCE, None, None)
-    references = tuple(one for event in events if type(event) in REFERRING for one in references_of(event))
+    references = tuple([one for event in events if may_refer(event) for one in references_of(event)])
     return fold, Append(stream, expected, tuple(envelopes), project_fold(fold), references)

@@ -7,7 +7,7 @@ Rule: the event alone says it, so every store folds the same references from the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sagalog.kernel import events as e
 from sagalog.kernel.values import Input, JsonBlob
@@ -20,6 +20,10 @@ AWAITS: Final = "awaits/"
 BEHIND_DIGESTS: Final = "g"
 
 
+# The events that name bytes by their fields `digest` and `size_bytes`. In a stream that is no task's, a field `task`
+# names the one for which they do.
+NAMING: Final[frozenset[type[e.Recordable]]] = frozenset({e.ArtifactPut, e.JournalAppended})
+
 # The events with a value that may be too large for them, and the field that holds it. [BLOB-2]
 VALUES: Final[Mapping[type[e.Recordable], str]] = {
     e.Created: "payload",
@@ -28,6 +32,10 @@ VALUES: Final[Mapping[type[e.Recordable], str]] = {
     e.Completed: "result",
     e.Signalled: "data",
 }
+
+
+# And the field that names the blob in its place.
+BLOBS: Final[Mapping[type[e.Recordable], str]] = {kind: f"{name}_blob" for kind, name in VALUES.items()}
 
 
 class Reference(NamedTuple):
@@ -44,22 +52,32 @@ class Reference(NamedTuple):
 
 def blobs_of(event: e.Recordable) -> tuple[tuple[str, int], ...]:
     """Return the bytes that an event names: the digest and the size of each. [BLOB-1]"""
+    if type(event) in NAMING:
+        return ((event.digest, event.size_bytes),)  # type: ignore[attr-defined]
     match event:
         case e.Created():
             named: Sequence[Input | JsonBlob | None] = (*event.inputs, event.payload_blob)
-        case e.ArtifactPut() | e.JournalAppended():
-            return ((event.digest, event.size_bytes),)
         case e.Noted():
             named = tuple(event.results_blobs.values()) if event.results_blobs else ()
         case _:
-            value = VALUES.get(type(event))
-            named = () if value is None else (getattr(event, f"{value}_blob"),)
+            field = BLOBS.get(type(event))
+            named = () if field is None else (getattr(event, field),)
     return tuple([(one.digest, one.size_bytes) for one in named if one is not None])
+
+
+def may_refer(event: e.Recordable) -> bool:
+    """Check whether an event may refer to something; nearly none does, and this costs little."""
+    kind = type(event)
+    if kind is e.Created:
+        assert isinstance(event, e.Created)
+        return bool(event.inputs or event.after or event.predecessor or event.payload_blob)
+    field = BLOBS.get(kind)
+    return getattr(event, field) is not None if field is not None else kind in REFERRING
 
 
 def references_of(event: e.Recordable) -> tuple[Reference, ...]:
     """Return all to which an event refers. [PRUNE-2]"""
-    task: str | None = getattr(event, "task", None) if type(event) in _FOR_A_TASK else None
+    task: str | None = getattr(event, "task", None) if type(event) in NAMING else None
     found = [Reference(digest, task) for digest, _ in blobs_of(event)]
     if isinstance(event, e.Created) and event.predecessor is not None:
         found.append(Reference(SUCCEEDS + event.predecessor))
@@ -67,10 +85,5 @@ def references_of(event: e.Recordable) -> tuple[Reference, ...]:
     return tuple(found)
 
 
-# Events of streams that are no task's, and whose field `task` names the one for which they name bytes.
-_FOR_A_TASK: Final[frozenset[type[Any]]] = frozenset({e.JournalAppended})
-
 # The types of all events that may refer to something.
-REFERRING: Final[frozenset[type[e.Recordable]]] = frozenset(
-    {*VALUES, e.ArtifactPut, e.JournalAppended, e.Noted, e.Parked}
-)
+REFERRING: Final[frozenset[type[e.Recordable]]] = frozenset({*VALUES, *NAMING, e.Noted, e.Parked})

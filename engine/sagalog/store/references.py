@@ -13,13 +13,14 @@ import msgspec
 
 from sagalog.codec import Envelope, read
 from sagalog.kernel.events import NAMES, Pruned
-from sagalog.kernel.references import BEHIND_DIGESTS, REFERRING, Reference, references_of
+from sagalog.kernel.references import BEHIND_DIGESTS, NAMING, REFERRING, Reference, references_of
 from sagalog.kernel.state import TaskFold
 
 _REFERRING: Final = frozenset(NAMES[kind] for kind in REFERRING)
 _PRUNED: Final = NAMES[Pruned]
-# The others refer to something only where a value of theirs is a blob, which their text shows.
-_OFTEN: Final = frozenset({"created", "artifact_put", "journal_appended", "parked"})
+_NAMING: Final = frozenset(NAMES[kind] for kind in NAMING)
+# The keys of a body by which an event of any other type refers to something. A value may hold them too.
+_KEYS: Final = ('_blob":', '_blobs":', '"inputs":', '"after":', '"predecessor":')
 
 
 class Pruning(msgspec.Struct, frozen=True, gc=False):
@@ -68,11 +69,16 @@ def fold_references(envelopes: Iterable[Envelope], prunings: Mapping[str, int]) 
     """
     found: dict[str, Reference] = {}
     for envelope in envelopes:
-        if envelope.type in _REFERRING and (envelope.type in _OFTEN or "_blob" in envelope.body):
+        if envelope.type in _REFERRING and may_name(envelope):
             for one in references_of(read(envelope)):
                 if envelope.position > prunings.get(one.name, 0):
                     found.setdefault(one.name, one)
     return tuple(sorted(found.values()))
+
+
+def may_name(envelope: Envelope) -> bool:
+    """Check, by its text alone, whether an event may refer to something: nearly none does."""
+    return envelope.type in _NAMING or any(key in envelope.body for key in _KEYS)
 
 
 def fold_prunings(envelopes: Iterable[Envelope]) -> tuple[dict[str, int], dict[str, int]]:
