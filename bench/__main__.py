@@ -20,6 +20,7 @@ from bench.report import Figure, facts, show
 SUITES = {
     "core": "bench.core",
     "cost": "bench.cost",
+    "gateway": "bench.gateway",
     "journal": "bench.journal",
     "queue": "bench.queue",
     "race": "bench.race",
