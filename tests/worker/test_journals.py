@@ -20,6 +20,7 @@ from sagalog.engine.local_executor import LocalExecutor
 from sagalog.errors import SagalogError, Unknown
 from sagalog.kernel.bounds import JOURNAL_FLUSH_BYTES, JOURNAL_UNFLUSHED_BYTES_MAX
 from sagalog.worker import AsyncWorkContext, WorkContext
+from sagalog.worker.stop_token import StopToken
 
 AT_ONCE = Retry(delay_min_ms=0, delay_max_ms=0)
 PATIENCE_S = 20.0
@@ -319,3 +320,47 @@ def test_a_reader_that_is_behind_reads_from_the_store(engine: Engine) -> None:
 
     assert str(task.state) == "completed", (task.error, written, taken)
     assert found == list(range(2, 22))
+
+
+def test_a_late_handler_takes_nothing_from_the_next_one_of_its_process(engine: Engine) -> None:
+    """[JOURNAL-2] [JOURNAL-5]"""
+    engine.create("write", id="t")
+    reader = engine.journal("tokens", task="t").follow()
+    first = engine.acquire("t", owner="ann", ttl_ms=None)
+    early = WorkContext(engine, first, StopToken()).journal("tokens")
+    early.append(b"a")
+    early.flush()
+    assert [str(one.cursor) for one in reader.take(1_000)] == ["1-1"]
+    first.release()
+    second = engine.acquire("t", owner="bob", ttl_ms=None)
+    late = WorkContext(engine, second, StopToken()).journal("tokens")
+    late.append(b"A")
+    # The first one does not know yet that its lease has ended.
+    early.append(b"b")
+    with pytest.raises(sagalog.Interrupted):
+        early.flush()
+    early._end()
+    assert late._tail.is_fed
+    late.append(b"B")
+
+    found: list[str] = []
+    while len(found) < 2:
+        found += [str(one.cursor) for one in reader.take(1_000)]
+    late.flush()
+    late._end()
+
+    assert found == ["2-2", "2-3"]
+    assert [(str(one.cursor), one.data) for one in engine.journal("tokens", task="t").read()] == [
+        ("1-1", b"a"),
+        ("2-2", b"A"),
+        ("2-3", b"B"),
+    ]
+
+
+def test_a_store_with_journals_alone_asks_nothing_of_limits(tmp_path: Path) -> None:
+    """[JOURNAL-1] A journal is no setting, so plain calls stay plain."""
+    with sagalog.open(f"sqlite:///{tmp_path}/a.db") as engine:
+        engine.journal("build").append([b"a"])
+        engine.create("write")
+        store = engine._executor.store  # type: ignore[attr-defined]
+        assert store._fold_cache.estimates.has_settings is False

@@ -78,6 +78,7 @@ class TailWatch(TailListener):
 
     async def _look(self) -> None:
         """Look at the store at each commit while a reader waits; where a handler here writes, only now and then."""
+        is_cancelled = False
         try:
             looked_ms, idle = 0, 0
             with self._watch.waiting() as waiter:
@@ -90,6 +91,10 @@ class TailWatch(TailListener):
                     # A reader that has just got something waits again in a moment.
                     idle = 0 if self._waiting else idle + 1
                     await waiter.woken(lambda: _PATIENCE_MS, _SLICES)
+        except asyncio.CancelledError:
+            # The event loop ends, and the readers with it.
+            is_cancelled = True
+            raise
         except Exception as error:  # noqa: BLE001  each reader that waits gets it
             waiting, self._waiting = self._waiting, set()
             for future in waiting:
@@ -97,7 +102,7 @@ class TailWatch(TailListener):
                     future.set_exception(error)
         finally:
             self._looker = None
-            if self._waiting:
+            if self._waiting and not is_cancelled:
                 # One has begun to wait at the last moment.
                 self._looker = self._loop.create_task(self._look())
 

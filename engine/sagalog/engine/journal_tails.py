@@ -37,17 +37,17 @@ class Tail:
     """The newest entries of one journal. Threads may share it.
 
     changed   notified when there is something new
-    is_fed    whether a handler of this process writes the journal: its entries come before they are written
     """
 
     def __init__(self, executor: Executor, name: str, task: str | None) -> None:
         self.name = name
         self.task = task
         self.changed = threading.Condition()
-        self.is_fed = False
         self._executor = executor
         self._looking = threading.Lock()
         self._listeners: WeakSet[TailListener] = WeakSet()
+        # The fence of the handler of this process that writes the journal; None: none does.
+        self._feeder: int | None = None
         # What the store had when it was looked at last; None: it has to be looked at.
         self._seen: int | None = None
         self._is_known = False
@@ -65,6 +65,11 @@ class Tail:
     def begins(self) -> JournalCursor:
         """The cursor before the first entry in memory."""
         return self._begin
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether a handler of this process writes the journal: its entries come before they are written."""
+        return self._feeder is not None
 
     def listen(self, listener: TailListener) -> None:
         """Call the listener when there is something new, as long as it lives."""
@@ -135,6 +140,8 @@ class Tail:
         if status.base > self._base and status.fence > self._end.fence:
             # What this process has of a lease that was lost is no entry any more.
             self._restart(status.base)
+            if self._feeder is not None and self._feeder < status.fence:
+                self._feeder = None
         for entry in page.entries:
             if entry.cursor > self._end:
                 self._add(entry)
@@ -145,9 +152,16 @@ class Tail:
 
     # --- from a handler of this process ---------------------------------------------------------------------------
 
+    def start_feeding(self, fence: int) -> None:
+        """Note that a handler writes from now on; entries of an earlier lease count no more."""
+        with self.changed:
+            self._feeder = fence
+
     def feed(self, entry: JournalEntry) -> None:
         """Take in an entry before it is written; entries of one lease come in their order."""
         with self.changed:
+            if entry.fence != self._feeder:
+                return
             if entry.fence > self._end.fence:
                 self._restart(JournalCursor(entry.fence, entry.number - 1))
             self._add(entry)
@@ -159,10 +173,13 @@ class Tail:
             self._recorded = max(self._recorded, newest)
             self._trim()
 
-    def stop_feeding(self, is_lost: bool) -> None:
-        """Note that the handler writes no more; forget what is not on record where its lease is lost. [JOURNAL-2]"""
+    def stop_feeding(self, fence: int, is_lost: bool) -> None:
+        """Note that a handler writes no more; forget what is not on record where its lease is lost. [JOURNAL-2]"""
         with self.changed:
-            self.is_fed = False
+            if fence != self._feeder:
+                # Another handler of this process writes by now.
+                return
+            self._feeder = None
             self._seen = None
             if is_lost and self._recorded < self._end:
                 kept = max(self._recorded.number - self._begin.number, 0)

@@ -61,7 +61,7 @@ class TaskJournal:
         self._first = status.entries + 1
         self._tail = engine._tails.of(name, self._task)
         self._tail.begin(status)
-        self._tail.is_fed = True
+        self._tail.start_feeding(self._fence)
 
     def __repr__(self) -> str:
         return f"<TaskJournal {self.name} of task {self._task} with {self._given} entries>"
@@ -131,7 +131,7 @@ class TaskJournal:
 
     def _end(self) -> None:
         """Note that the handler has ended: what is not on record by now never is."""
-        self._tail.stop_feeding(is_lost=self._given > self._recorded)
+        self._tail.stop_feeding(self._fence, is_lost=self._given > self._recorded)
 
     # --- what the flusher needs -------------------------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ class TaskJournal:
         self._waiting.clear()
         self._waiting_bytes = 0
         self._changed.notify_all()
-        self._tail.stop_feeding(is_lost=True)
+        self._tail.stop_feeding(self._fence, is_lost=True)
         if isinstance(error, LeaseLost):
             self._context._note_lost()
 

@@ -154,8 +154,9 @@ class WorkContext(Context):
 
     def _flush_journals(self) -> None:
         """Wait until what the handler has given to journals is on record. [JOURNAL-4]"""
-        for journal in list((self._journals or {}).values()):
-            journal.flush()
+        if self._journals is not None:
+            for journal in list(self._journals.values()):
+                journal.flush()
 
     def _try_to_flush_journals(self) -> None:
         """Flush as far as it is possible: the handler has failed, and its failure is what counts."""
@@ -634,8 +635,9 @@ class WorkContext(Context):
     def _end(self) -> list[str]:
         """Note that the handler has ended, so that it begins nothing more; return the unmet steps."""
         self._has_ended = True
-        for journal in (self._journals or {}).values():
-            journal._end()
+        if self._journals is not None:
+            for journal in list(self._journals.values()):
+                journal._end()
         return self._steps.unmet()
 
     @property
