@@ -188,6 +188,7 @@ ANSWERS: Final[dict[type[BaseException], Answer]] = {
     errors.ResultRequired: Answer(409, "The successor needs a word on steps."),
     errors.CompensationOrder: Answer(409, "Another compensation comes first."),
     errors.Blocked: Answer(409, "The task cannot be leased now."),
+    errors.Pruned: Answer(410, "The bytes were pruned."),
     errors.OverBound: Answer(422, "Something is beyond a limit."),
     errors.Conflict: Answer(409, _FIRST),
     errors.LeaseHeld: Answer(409, "The task is leased."),
