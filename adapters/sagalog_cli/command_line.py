@@ -61,6 +61,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "limit": Place("sagalog_cli.commands.limits", "limit", "Limit what runs at a time or how often: set, ls, holders."),
     "kind": Place("sagalog_cli.commands.kinds", "kind", "Pause and resume a kind of tasks."),
     "token": Place("sagalog_cli.commands.tokens", "token", "Tokens of callers over a network: create, ls, revoke, rm."),
+    "ollama": Place("sagalog_cli.ollama.commands", "ollama", "A queueing gateway in front of Ollama."),
     "command": Place("sagalog_cli.commands.classifier", "command", "Try a classifier on a command's output."),
     "verify": Place("sagalog_cli.commands.audit", "verify", "Audit the log and every projection."),
     "prune": Place("sagalog_cli.commands.audit", "prune", "Delete bytes that nothing needs any more."),

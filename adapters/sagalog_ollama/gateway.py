@@ -1,0 +1,208 @@
+"""The gateway: its parts put together, and the handlers of the routes that Ollama's own clients call.
+
+Rule: it decides nothing of queues, leases and journals; those are the engine's. A request is taken up as a job in one
+commit before its client hears of it, and the job goes on without the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+
+from sagalog import aio
+from sagalog.aio import AsyncEngine
+from sagalog_http import Call, Stream
+from sagalog_http.errors import Forbidden
+from sagalog_ollama.dialects import JSON, Dialect, dialect_of
+from sagalog_ollama.errors import InventoryUnknown, QueueFull, UnknownModel
+from sagalog_ollama.execution import KIND, WAIVER, Execution, Request
+from sagalog_ollama.inventory import Inventory
+from sagalog_ollama.jobs import Jobs
+from sagalog_ollama.prompts import Prompt, read_prompt
+from sagalog_ollama.proxies import Proxy, passed
+from sagalog_ollama.readers import Readers
+from sagalog_ollama.relay import Answer, Relay
+from sagalog_ollama.residency import Residency
+from sagalog_ollama.settings import Settings
+from sagalog_ollama.upstream import Upstream
+
+_log: Final = logging.getLogger("sagalog.ollama")
+
+# Headers of a client that the target gets with its request.
+_PASSED_HEADERS: Final = ("content-type", "accept")
+_PRUNE_S: Final = 600.0
+_BACKLOG_S: Final = 1.0
+
+
+class Gateway:
+    """One process of a gateway: it answers clients, and works on the jobs of its target.
+
+    Args:
+        engine: the engine on the store that all gateways in front of the target share.
+        settings: those of the operator.
+    """
+
+    def __init__(self, engine: AsyncEngine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.upstream = Upstream(settings)
+        self.inventory = Inventory(self.upstream, settings)
+        self.jobs = Jobs(engine, settings)
+        self.relay = Relay(engine, settings.early_ms)
+        self.readers = Readers(engine, self.jobs, settings.abandoned_ms)
+        self.proxy = Proxy(self.upstream)
+        self._residency = Residency(engine, self.upstream, self.inventory, settings)
+        self._worker = self._made_worker()
+        self._waiting = 0
+        self._running: list[asyncio.Task[Any]] = []
+
+    async def start(self, stopping: asyncio.Event) -> None:
+        """Set the queue as the settings say, read the inventory, and begin to work, until the event is set."""
+        await self.engine.limit_queue(self.settings.queue, slots=1)
+        await self.engine.set_queue(self.settings.queue, affinity_wait_ms=self.settings.affinity_wait_ms or None)
+        await self.inventory.poll()
+        self._running = [
+            asyncio.create_task(self.inventory.run(), name="inventory"),
+            asyncio.create_task(self._prune(), name="prune"),
+            asyncio.create_task(self._count(), name="backlog"),
+            asyncio.create_task(self._stop_working(stopping), name="stopping"),
+            asyncio.create_task(self._worker.run(self.engine), name="worker"),
+        ]
+
+    async def stop(self) -> None:
+        """Let the job that runs end within its grace, else give it back; then close all that was begun."""
+        *others, worker = self._running
+        with suppress(Exception):
+            await worker
+        for one in others:
+            one.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self.readers.close()
+        await self.upstream.close()
+
+    # --- routes -----------------------------------------------------------------------------------------------------
+
+    async def generate(self, call: Call) -> Response | Stream:
+        """Take a request up as a job, and answer it when the target has."""
+        request, body = await self._read(call)
+        if self._waiting >= self.settings.waiting_max:
+            raise QueueFull(f"{self._waiting:,} requests wait; wait, and send it again", retry_after_ms=5_000)
+        job = await self.jobs.create(request, body, call.header("idempotency-key"), call.actor)
+        headers = {"x-sagalog-job-id": job.id, "x-sagalog-queue-position": str(self._waiting + 1)}
+        if "respond-async" in (call.header("prefer") or "").lower():
+            headers |= {"location": f"/jobs/{job.id}", "preference-applied": "respond-async", "content-type": JSON}
+            return Response(msgspec.json.encode(await self.jobs.shown(job)), 202, headers)
+        reading = self.readers.reading(job.id)
+        reading.__enter__()
+        try:
+            answer = await self.relay.answer(job, request)
+        except BaseException:
+            reading.__exit__(None, None, None)
+            raise
+        if isinstance(answer.body, bytes):
+            reading.__exit__(None, None, None)
+            return Response(answer.body, answer.status, {**answer.headers, **headers})
+        return _streamed(dialect_of(request.path), answer, answer.body, headers, reading)
+
+    async def tags(self, _: Call) -> Response:
+        """Answer the models of the target, as they were when it last answered."""
+        return _inventory(self.inventory.tags)
+
+    async def ps(self, _: Call) -> Response:
+        """Answer what the target had loaded when it last answered."""
+        return _inventory(self.inventory.ps)
+
+    async def health(self, _: Call) -> dict[str, Any]:
+        """Say whether the gateway is well: the target answers, and loads no model for too long."""
+        reasons = []
+        if self.inventory.is_away:
+            reasons.append("target_away")
+        if await self._loading_ms() > self.settings.loading_max_ms:
+            reasons.append("loading_too_long")
+        return {"status": "ok", "degraded": bool(reasons), **({"reasons": reasons} if reasons else {})}
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    async def _read(self, call: Call) -> tuple[Request, bytes]:
+        """Look at a request; raises what its client is told where it cannot be taken up."""
+        if not call.access.may_queue(self.settings.queue) or not call.access.may_kind(KIND):
+            raise Forbidden(f"the token may not use the queue {self.settings.queue!r}; use another token")
+        headers = {name: value for name in _PASSED_HEADERS if (value := call.header(name)) is not None}
+        content_type = headers.setdefault("content-type", "application/json")
+        prompt: Prompt = await asyncio.to_thread(read_prompt, call.body, content_type)
+        if not await self.inventory.knows(prompt.model):
+            raise UnknownModel(f'model "{prompt.model}" not found, try pulling it first')
+        path = call.request.url.path
+        streams = dialect_of(path).streams if prompt.stream is None else prompt.stream
+        return Request(path, call.access.token, headers, prompt, streams), call.body
+
+    def _made_worker(self) -> aio.Worker:
+        worker = aio.Worker(
+            self.settings.queue,
+            name="ollama",
+            concurrency=1,
+            ttl_ms=self.settings.lease_ms,
+            grace_ms=self.settings.grace_ms,
+            affinity=self._residency.preferred,
+        )
+        execution = Execution(self.upstream, self._residency, self.settings)
+        worker.task(KIND, waive_compensation=WAIVER)(execution.run)
+        return worker
+
+    async def _stop_working(self, stopping: asyncio.Event) -> None:
+        """Begin no more jobs once the server stops, while its last requests are still answered."""
+        await stopping.wait()
+        self._worker.stop()
+
+    async def _loading_ms(self) -> int:
+        """Return for how long the job that runs, at whichever gateway, waits for the target to begin its answer."""
+        now_ms = self.engine.plain.now_ms()
+        for task in await self.engine.find(queue=self.settings.queue, kind=KIND, state="running"):
+            if await self.jobs.state(task) == "loading":
+                leased = [one.at_ms for one in await self.engine.history(task.id) if one.type == "leased"]
+                return now_ms - leased[-1] if leased else 0
+        return 0
+
+    async def _prune(self) -> None:
+        while True:
+            try:
+                await self.engine.prune(self.settings.ttl_ms)
+            except Exception as error:  # noqa: BLE001  the next one may succeed; clients are served meanwhile
+                _log.warning("what has ended could not be pruned: %s", error)
+            await asyncio.sleep(_PRUNE_S)
+
+    async def _count(self) -> None:
+        """Count the jobs that wait, so that no request has to."""
+        while True:
+            with suppress(Exception):
+                counts = await self.engine.counts(self.settings.queue)
+                self._waiting = counts.get(self.settings.queue, {}).get("pending", 0)
+            await asyncio.sleep(_BACKLOG_S)
+
+
+def _streamed(
+    dialect: Dialect, answer: Answer, parts: AsyncIterator[bytes], headers: dict[str, str], reading: Any
+) -> Stream:
+    async def read() -> AsyncIterator[bytes]:
+        try:
+            async for part in parts:
+                if part:
+                    yield part
+        finally:
+            reading.__exit__(None, None, None)
+
+    media_type = answer.headers.get("content-type", "application/octet-stream")
+    others = {name: value for name, value in answer.headers.items() if name != "content-type"}
+    return passed(read(), dialect, media_type, answer.status, {**others, **headers})
+
+
+def _inventory(found: bytes | None) -> Response:
+    if found is None:
+        raise InventoryUnknown("the target has not answered yet; wait, and ask again", retry_after_ms=5_000)
+    return Response(found, headers={"content-type": JSON})

@@ -1,0 +1,123 @@
+"""What the target has loaded, and for how long: drained before the next model, pinned meanwhile, then given back.
+
+Rule: bodies are never changed. While others wait for what a job has loaded, an empty prompt with its model and its
+runner options keeps that loaded, for a bounded time; after the last of them another one says what the client's own
+`keep_alive` would have said. Both are sent while the job runs, so no other job comes in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+
+from sagalog.aio import AsyncEngine
+from sagalog_ollama.inventory import Inventory
+from sagalog_ollama.prompts import Prompt
+from sagalog_ollama.settings import Settings
+from sagalog_ollama.upstream import Unreachable, Upstream
+
+RESIDENCY: Final = "residency"
+
+_log: Final = logging.getLogger("sagalog.ollama")
+
+# After the job's own request, which has to come first: it would set its client's time again. The first ones come soon,
+# since a job may be over soon; afterwards the time is renewed when half of it is over.
+_FIRST_S: Final = (0.02, 0.25, 1.0)
+# A job without company looks whether others wait by now, after commits, but not after each flush of its own answer.
+_LOOK_MS: Final = 5_000
+_PAUSE_S: Final = 0.25
+_SPACE: Final = "ollama-residency"
+
+
+class Residency:
+    """What is loaded at the target, as far as the jobs of all gateways in front of it say."""
+
+    def __init__(self, engine: AsyncEngine, upstream: Upstream, inventory: Inventory, settings: Settings) -> None:
+        self._engine = engine
+        self._upstream = upstream
+        self._inventory = inventory
+        self._settings = settings
+        self._pinned: str | None = None
+
+    def preferred(self) -> list[str]:
+        """Return what a claim asks for first: what the last job has loaded, or else what the target says."""
+        last = self._engine.plain.kept(_SPACE, self._settings.queue)
+        return list(self._inventory.loaded) if last is None else [msgspec.json.decode(last, type=str)]
+
+    async def begin(self, prompt: Prompt) -> None:
+        """Note what the job that begins has loaded, for the claims of all gateways."""
+        loaded = msgspec.json.encode(prompt.residency).decode()
+        before = await self._engine.kept(_SPACE, self._settings.queue)
+        if before != loaded:
+            # Only the holder of the queue's slot writes it; a late one is refused, and its job does not count either.
+            await self._engine.keep(_SPACE, self._settings.queue, before, loaded)
+
+    @asynccontextmanager
+    async def kept_loaded(self, prompt: Prompt) -> AsyncIterator[asyncio.Event]:
+        """Keep loaded what a job needs while others wait for it, and give it back after the last; for the block.
+
+        The event that it gives is to be set once the target has begun to answer.
+        """
+        answering = asyncio.Event()
+        pinning = asyncio.create_task(self._pin(prompt, answering))
+        try:
+            yield answering
+        finally:
+            pinning.cancel()
+            await asyncio.gather(pinning, return_exceptions=True)
+        if self._pinned == prompt.residency and not await self._is_awaited(prompt):
+            self._pinned = None
+            await self._load(prompt, prompt.keep_alive)
+
+    async def _pin(self, prompt: Prompt, answering: asyncio.Event) -> None:
+        pauses = self._pauses()
+        while True:
+            since = await self._engine.changes()
+            if await self._is_awaited(prompt):
+                await _until(answering, next(pauses))
+                self._pinned = prompt.residency
+                await self._load(prompt, f"{self._settings.pin_ms}ms")
+            else:
+                await asyncio.sleep(_PAUSE_S)
+                await self._engine.wait_change(since, _LOOK_MS)
+
+    def _pauses(self) -> Iterator[float]:
+        yield from _FIRST_S
+        while True:
+            yield self._settings.pin_ms / 2_000
+
+    async def _is_awaited(self, prompt: Prompt) -> bool:
+        """Whether another job waits for what this one has loaded."""
+        found = await self._engine.find(
+            queue=self._settings.queue, state="pending", tags={RESIDENCY: prompt.residency}, limit=1
+        )
+        return bool(found)
+
+    async def _load(self, prompt: Prompt, keep_alive: Any) -> None:
+        """Send an empty prompt, which only sets how long the model stays."""
+        wanted: dict[str, Any] = {"model": prompt.model, "prompt": "", "stream": False}
+        wanted |= {"options": prompt.options} if prompt.options else {}
+        wanted |= {} if prompt.shift is None else {"shift": prompt.shift}
+        wanted |= {} if keep_alive in (None, msgspec.UNSET) else {"keep_alive": keep_alive}
+        try:
+            await self._upstream.load("/api/generate", msgspec.json.encode(wanted))
+        except Unreachable as error:
+            # The job itself meets the same target, and says so.
+            _log.info("the time of the model %s could not be set: %s", prompt.model, error)
+
+
+async def _until(event: asyncio.Event, pause_s: float) -> None:
+    """Wait for the event or for the pause, whichever is over first; an event that is set counts once."""
+    if event.is_set():
+        await asyncio.sleep(pause_s)
+        return
+    try:
+        async with asyncio.timeout(pause_s):
+            await event.wait()
+    except TimeoutError:
+        pass
