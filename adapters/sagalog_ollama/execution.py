@@ -110,7 +110,7 @@ class Execution:
                 self._residency.kept_loaded(request.prompt) as answering,
                 self._upstream.stream("POST", request.path, request.headers, body) as response,
             ):
-                head = Head(response.status_code, returned_headers(response.headers.multi_items()))
+                head = Head(response.status_code, returned_headers(response))
                 if head.status in self._settings.retry_statuses:
                     raise Failed(f"the target answered {head.status}", code=REFUSED, details={"status": head.status})
                 answering.set()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -19,23 +18,21 @@ from sagalog import aio
 from sagalog.aio import AsyncEngine
 from sagalog_http import Call, Stream
 from sagalog_http.errors import Forbidden
-from sagalog_ollama.dialects import JSON, Dialect, dialect_of
+from sagalog_ollama.dialects import JSON, dialect_of
 from sagalog_ollama.errors import InventoryUnknown, QueueFull, UnknownModel
 from sagalog_ollama.execution import KIND, WAIVER, Execution, Request
 from sagalog_ollama.inventory import Inventory
 from sagalog_ollama.jobs import Jobs
-from sagalog_ollama.prompts import Prompt, read_prompt
+from sagalog_ollama.prompts import read_prompt
 from sagalog_ollama.proxies import Proxy, passed
 from sagalog_ollama.readers import Readers
-from sagalog_ollama.relay import Answer, Relay
+from sagalog_ollama.relay import Relay
 from sagalog_ollama.residency import Residency
 from sagalog_ollama.settings import Settings
-from sagalog_ollama.upstream import Upstream
+from sagalog_ollama.upstream import Upstream, sent_headers
 
 _log: Final = logging.getLogger("sagalog.ollama")
 
-# Headers of a client that the target gets with its request.
-_PASSED_HEADERS: Final = ("content-type", "accept")
 _PRUNE_S: Final = 600.0
 _BACKLOG_S: Final = 1.0
 
@@ -98,17 +95,12 @@ class Gateway:
         if "respond-async" in (call.header("prefer") or "").lower():
             headers |= {"location": f"/jobs/{job.id}", "preference-applied": "respond-async", "content-type": JSON}
             return Response(msgspec.json.encode(await self.jobs.shown(job)), 202, headers)
-        reading = self.readers.reading(job.id)
-        reading.__enter__()
-        try:
+        with self.readers.reading(job.id):
             answer = await self.relay.answer(job, request)
-        except BaseException:
-            reading.__exit__(None, None, None)
-            raise
+        headers = {**answer.headers, **headers}
         if isinstance(answer.body, bytes):
-            reading.__exit__(None, None, None)
-            return Response(answer.body, answer.status, {**answer.headers, **headers})
-        return _streamed(dialect_of(request.path), answer, answer.body, headers, reading)
+            return Response(answer.body, answer.status, headers)
+        return passed(self.readers.read(job.id, answer.body), dialect_of(request.path), answer.status, headers)
 
     async def tags(self, _: Call) -> Response:
         """Answer the models of the target, as they were when it last answered."""
@@ -133,9 +125,9 @@ class Gateway:
         """Look at a request; raises what its client is told where it cannot be taken up."""
         if not call.access.may_queue(self.settings.queue) or not call.access.may_kind(KIND):
             raise Forbidden(f"the token may not use the queue {self.settings.queue!r}; use another token")
-        headers = {name: value for name in _PASSED_HEADERS if (value := call.header(name)) is not None}
-        content_type = headers.setdefault("content-type", "application/json")
-        prompt: Prompt = await asyncio.to_thread(read_prompt, call.body, content_type)
+        headers = {"content-type": "application/json", **sent_headers(call.request.headers)}
+        # A form with a file, or many pictures, take a while.
+        prompt = await asyncio.to_thread(read_prompt, call.body, headers["content-type"])
         if not await self.inventory.knows(prompt.model):
             raise UnknownModel(f'model "{prompt.model}" not found, try pulling it first')
         path = call.request.url.path
@@ -184,22 +176,6 @@ class Gateway:
                 counts = await self.engine.counts(self.settings.queue)
                 self._waiting = counts.get(self.settings.queue, {}).get("pending", 0)
             await asyncio.sleep(_BACKLOG_S)
-
-
-def _streamed(
-    dialect: Dialect, answer: Answer, parts: AsyncIterator[bytes], headers: dict[str, str], reading: Any
-) -> Stream:
-    async def read() -> AsyncIterator[bytes]:
-        try:
-            async for part in parts:
-                if part:
-                    yield part
-        finally:
-            reading.__exit__(None, None, None)
-
-    media_type = answer.headers.get("content-type", "application/octet-stream")
-    others = {name: value for name, value in answer.headers.items() if name != "content-type"}
-    return passed(read(), dialect, media_type, answer.status, {**others, **headers})
 
 
 def _inventory(found: bytes | None) -> Response:

@@ -147,6 +147,17 @@ def test_a_client_that_asks_for_no_time_leaves_it_to_the_target(ollama: Gateway,
     assert "keep_alive" not in asked(upstream, "/api/generate")[-1]
 
 
+def test_the_time_is_given_back_after_a_last_job_that_fails(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    gate = blocked(ollama, upstream)
+    ollama.submit(keep_alive="7m")
+    upstream.wait_for("/api/generate")
+    upstream.next("/api/chat", Script.error(500))
+    gate.open()
+    drained(ollama)
+
+    assert "7m" == asked(upstream, "/api/generate")[-1]["keep_alive"]
+
+
 def test_a_job_without_company_is_left_alone(ollama: Gateway, upstream: FaultyUpstream) -> None:
     upstream.always("/api/chat", Script.example(STREAM))
     ollama.chat(keep_alive=0)
