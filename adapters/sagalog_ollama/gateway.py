@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from sagalog import aio
+from sagalog import QueueStatus, aio
 from sagalog.aio import AsyncEngine
 from sagalog_http import Call, Stream
 from sagalog_http.errors import Forbidden
@@ -29,7 +29,7 @@ from sagalog_ollama.readers import Readers
 from sagalog_ollama.relay import Relay
 from sagalog_ollama.residency import Residency
 from sagalog_ollama.settings import Settings
-from sagalog_ollama.upstream import Upstream, sent_headers
+from sagalog_ollama.upstream import Upstream
 
 _log: Final = logging.getLogger("sagalog.ollama")
 
@@ -61,7 +61,12 @@ class Gateway:
 
     async def start(self, stopping: asyncio.Event) -> None:
         """Set the queue as the settings say, read the inventory, and begin to work, until the event is set."""
-        await self.engine.limit_queue(self.settings.queue, slots=1)
+        before = await self._queue()
+        if before is None:
+            await self.engine.limit_queue(self.settings.queue, slots=1)
+        elif before.slots != 1:
+            # What else an operator has set of the queue, such as a breaker, stays.
+            await self.engine.limit_queue(self.settings.queue, slots=1, rate=before.rate, breaker=before.breaker)
         await self.engine.set_queue(self.settings.queue, affinity_wait_ms=self.settings.affinity_wait_ms or None)
         await self.inventory.poll()
         self._running = [
@@ -91,6 +96,7 @@ class Gateway:
         if self._waiting >= self.settings.waiting_max:
             raise QueueFull(f"{self._waiting:,} requests wait; wait, and send it again", retry_after_ms=5_000)
         job = await self.jobs.create(request, body, call.header("idempotency-key"), call.actor)
+        self.jobs.require_kept(job)
         headers = {"x-sagalog-job-id": job.id, "x-sagalog-queue-position": str(self._waiting + 1)}
         if "respond-async" in (call.header("prefer") or "").lower():
             headers |= {"location": f"/jobs/{job.id}", "preference-applied": "respond-async", "content-type": JSON}
@@ -111,8 +117,11 @@ class Gateway:
         return _inventory(self.inventory.ps)
 
     async def health(self, _: Call) -> dict[str, Any]:
-        """Say whether the gateway is well: the target answers, and loads no model for too long."""
+        """Say whether the gateway is well: the target answers, loads no model for too long, and no breaker is open."""
         reasons = []
+        queue = await self._queue()
+        if queue is not None and queue.breaker_mode == "open":
+            reasons.append("breaker_open")
         if self.inventory.is_away:
             reasons.append("target_away")
         if await self._loading_ms() > self.settings.loading_max_ms:
@@ -121,18 +130,22 @@ class Gateway:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
+    async def _queue(self) -> QueueStatus | None:
+        """Return the settings of the target's queue."""
+        return next((one for one in await self.engine.queues() if one.name == self.settings.queue), None)
+
     async def _read(self, call: Call) -> tuple[Request, bytes]:
         """Look at a request; raises what its client is told where it cannot be taken up."""
         if not call.access.may_queue(self.settings.queue) or not call.access.may_kind(KIND):
             raise Forbidden(f"the token may not use the queue {self.settings.queue!r}; use another token")
-        headers = {"content-type": "application/json", **sent_headers(call.request.headers)}
+        content_type = call.header("content-type") or "application/json"
         # A form with a file, or many pictures, take a while.
-        prompt = await asyncio.to_thread(read_prompt, call.body, headers["content-type"])
+        prompt = await asyncio.to_thread(read_prompt, call.body, content_type)
         if not await self.inventory.knows(prompt.model):
             raise UnknownModel(f'model "{prompt.model}" not found, try pulling it first')
         path = call.request.url.path
         streams = dialect_of(path).streams if prompt.stream is None else prompt.stream
-        return Request(path, call.access.token, headers, prompt, streams), call.body
+        return Request(path, call.access.token, content_type, prompt, streams), call.body
 
     def _made_worker(self) -> aio.Worker:
         worker = aio.Worker(
@@ -167,7 +180,7 @@ class Gateway:
                 await self.engine.prune(self.settings.ttl_ms)
             except Exception as error:  # noqa: BLE001  the next one may succeed; clients are served meanwhile
                 _log.warning("what has ended could not be pruned: %s", error)
-            await asyncio.sleep(_PRUNE_S)
+            await asyncio.sleep(min(_PRUNE_S, self.settings.ttl_ms / 2_000))
 
     async def _count(self) -> None:
         """Count the jobs that wait, so that no request has to."""

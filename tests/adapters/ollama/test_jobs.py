@@ -146,6 +146,15 @@ def test_a_key_that_was_seen_joins_its_job(ollama: Gateway, upstream: FaultyUpst
     assert 1 == len(upstream.of("/api/chat"))
 
 
+def test_a_key_joins_its_job_whatever_else_the_client_sends(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script.example(STREAM))
+    key = {"idempotency-key": "monday"}
+
+    ids = {ollama.submit(headers={**key, **more}) for more in ({}, {"accept": "*/*", "user-agent": "another"})}
+
+    assert 1 == len(ids)
+
+
 def test_a_key_with_another_body_is_409(ollama: Gateway, upstream: FaultyUpstream) -> None:
     upstream.next("/api/chat", Script.example(STREAM))
     ollama.submit(headers={"idempotency-key": "monday"})
@@ -292,3 +301,31 @@ def test_a_body_of_a_request_is_no_secret_of_the_log(ollama: Gateway, upstream: 
 
     assert not [one for one in ollama.engine.history(id) if canary in one.body]
     assert CHAT["model"] == ollama.job(id)["model"]
+
+
+def test_a_job_that_was_pruned_is_410_and_leaves_the_list(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script.example(STREAM))
+    key = {"idempotency-key": "monday"}
+    with gateway(tmp_path, upstream.url, ttl_ms=1_000) as ollama:
+        id = ollama.submit(headers=key)
+        ollama.ended(id)
+        ollama.wait_until(lambda: ollama.client.get(f"/jobs/{id}").status_code == 410)
+
+        for path in ("", "/answer", "/stream", "/artifacts/completion"):
+            answer = ollama.client.get(f"/jobs/{id}{path}")
+            assert (410, "gone") == (answer.status_code, answer.json()["code"])
+        assert [] == ollama.client.get("/jobs").json()["jobs"]
+        ollama.wait_until(lambda: ollama.engine.prune(0).blobs == 0)
+        assert 410 == ollama.chat(headers=key).status_code
+        assert ollama.engine.verify().ok
+
+
+def test_a_gateway_prunes_what_ended_longer_ago_than_its_ttl(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script.example(STREAM))
+    with gateway(tmp_path, upstream.url) as ollama:
+        ollama.ended(ollama.submit())
+        assert ollama.engine.verify().pruned == 0
+
+    with gateway(tmp_path, upstream.url, ttl_ms=1_000) as ollama:
+        ollama.wait_until(lambda: ollama.engine.verify().pruned > 0)
+        assert ollama.engine.verify().ok
