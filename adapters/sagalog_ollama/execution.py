@@ -2,7 +2,7 @@
 
 Rule: the first entry of an attempt is the answer's head, and the bytes of the target follow as they came. What the
 target answers is the job's result, errors included; only where it could not be asked, or its answer broke off, is the
-job tried again.
+job tried again. [GATEWAY-6]
 """
 
 from __future__ import annotations

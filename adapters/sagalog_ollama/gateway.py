@@ -1,7 +1,7 @@
 """The gateway: its parts put together, and the handlers of the routes that Ollama's own clients call.
 
 Rule: it decides nothing of queues, leases and journals; those are the engine's. A request is taken up as a job in one
-commit before its client hears of it, and the job goes on without the client.
+commit before its client hears of it, and the job goes on without the client. [GATEWAY-1] [GATEWAY-10]
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Gateway:
         self._running: list[asyncio.Task[Any]] = []
 
     async def start(self, stopping: asyncio.Event) -> None:
-        """Set the queue as the settings say, read the inventory, and begin to work, until the event is set."""
+        """Set the queue as the settings say, read the inventory, and work until the event is set. [GATEWAY-2]"""
         before = await self._queue()
         if before is None:
             await self.engine.limit_queue(self.settings.queue, slots=1)
@@ -117,7 +117,7 @@ class Gateway:
         return _inventory(self.inventory.ps)
 
     async def health(self, _: Call) -> dict[str, Any]:
-        """Say whether the gateway is well: the target answers, loads no model for too long, and no breaker is open."""
+        """Say whether the target answers, loads no model for too long, and has no open breaker. [GATEWAY-9]"""
         reasons = []
         queue = await self._queue()
         if queue is not None and queue.breaker_mode == "open":
@@ -161,7 +161,7 @@ class Gateway:
         return worker
 
     async def _stop_working(self, stopping: asyncio.Event) -> None:
-        """Begin no more jobs once the server stops, while its last requests are still answered."""
+        """Begin no more jobs once the server stops, while its last requests are still answered. [GATEWAY-12]"""
         await stopping.wait()
         self._worker.stop()
 

@@ -1,7 +1,7 @@
 """Jobs: the requests that wait, as tasks of the target's queue, and what their clients see of them.
 
 Rule: a job is a task and nothing besides: its body an input, its answer a journal, its client a tag. Whether a client
-may see a job is decided here only; one that it may not see does not exist for it.
+may see a job is decided here only; one that it may not see does not exist for it. [GATEWAY-10] [GATEWAY-11]
 """
 
 from __future__ import annotations

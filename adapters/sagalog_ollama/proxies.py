@@ -1,6 +1,6 @@
 """Requests that wait for nothing: they go to the target as they come, and so do its answers.
 
-Rule: bytes pass in both directions while they arrive, and nothing of them is kept.
+Rule: bytes pass in both directions while they arrive, and nothing of them is kept. [GATEWAY-8]
 """
 
 from __future__ import annotations

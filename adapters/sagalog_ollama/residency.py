@@ -3,6 +3,7 @@
 Rule: bodies are never changed. While others wait for what a job has loaded, an empty prompt with its model and its
 runner options keeps that loaded, for a bounded time; after the last of them another one says what the client's own
 `keep_alive` would have said. Both are sent while the job runs, so no other job comes in between.
+[GATEWAY-3] [GATEWAY-4]
 """
 
 from __future__ import annotations

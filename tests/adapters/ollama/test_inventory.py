@@ -35,6 +35,7 @@ def test_clients_are_answered_without_asking_the_target(ollama: Gateway, upstrea
 
 
 def test_the_inventory_is_kept_while_the_target_is_away(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-9]"""
     with gateway(tmp_path, upstream.url, poll_interval_ms=100) as ollama:
         tags = ollama.client.get("/api/tags").content
         assert {"status": "ok", "degraded": False} == health(ollama)
@@ -66,7 +67,7 @@ def test_an_inventory_that_cannot_be_read_counts_as_away(
 
 
 def test_a_load_that_takes_too_long_is_degraded(tmp_path: Path, upstream: FaultyUpstream) -> None:
-    """Its lists stay green while a target hangs in a load; only the age of the load tells."""
+    """Its lists stay green while a target hangs in a load; only the age of the load tells. [GATEWAY-9]"""
     upstream.next("/api/chat", Script())
     with gateway(tmp_path, upstream.url, loading_max_ms=1_000, grace_ms=0) as ollama:
         id = ollama.submit()

@@ -107,6 +107,7 @@ def test_a_job_that_waits_is_cancelled_at_once(ollama: Gateway, upstream: Faulty
 
 
 def test_cancelling_a_job_that_runs_ends_its_request(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-10]"""
     upstream.next("/api/chat", Script())
     upstream.next("/api/chat", Script.example(STREAM))
     id = ollama.submit()
@@ -133,6 +134,7 @@ def test_a_job_that_has_ended_stays_as_it_is(ollama: Gateway, upstream: FaultyUp
 
 
 def test_a_key_that_was_seen_joins_its_job(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-10]"""
     gate = Gate()
     upstream.next("/api/chat", Script().head().wait(gate).send(STREAM.body).end())
     key = {"idempotency-key": "monday"}
@@ -251,6 +253,7 @@ def test_the_whole_answer_is_an_artifact_of_its_job(ollama: Gateway, upstream: F
 
 
 def test_an_artifact_is_one_by_job_and_name_over_attempts(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-11]"""
     upstream.next("/api/chat", Script().head().send(STREAM.frames[0]).close(), Script.example(STREAM))
     id = ollama.submit()
 
@@ -304,6 +307,7 @@ def test_a_body_of_a_request_is_no_secret_of_the_log(ollama: Gateway, upstream: 
 
 
 def test_a_job_that_was_pruned_is_410_and_leaves_the_list(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-11]"""
     upstream.next("/api/chat", Script.example(STREAM))
     key = {"idempotency-key": "monday"}
     with gateway(tmp_path, upstream.url, ttl_ms=1_000) as ollama:
