@@ -218,7 +218,7 @@ def kill_at_random(folder: Path, url: str, kills: int, seed: int) -> list[str]:
         with process(folder, url) as running:
 
             def send(running: Process = running) -> None:
-                with suppress(httpx.HTTPError, AssertionError):
+                with suppress(httpx.HTTPError, RuntimeError, AssertionError):
                     while True:
                         model = chance.choice("ab")
                         ids.append(running.submit(model=model, options={"num_predict": chance.randrange(1, 6)}))
@@ -239,7 +239,9 @@ def require_whole(folder: Path, url: str, ids: list[str]) -> None:
     with process(folder, url) as last:
         assert {"completed"} == set(ended(folder, ids))
         for id in ids:
-            lines = frames(last.client.get(f"/jobs/{id}/answer").content)
+            answer = last.client.get(f"/jobs/{id}/answer")
+            assert answer.status_code == 200, answer.text
+            lines = frames(answer.content)
             assert [True] == [line["done"] for line in lines if line["done"]]
             assert lines[-1]["done"]
     with store(folder) as engine:
