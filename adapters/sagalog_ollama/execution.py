@@ -19,12 +19,14 @@ from sagalog_ollama.dialects import EVENTS, NDJSON, StreamEnd, dialect_of, load_
 from sagalog_ollama.prompts import Prompt
 from sagalog_ollama.residency import Residency
 from sagalog_ollama.settings import Settings
+from sagalog_ollama.texts import text_in
 from sagalog_ollama.upstream import Unreachable, Upstream, chunks, returned_headers
 
 KIND: Final = "ollama-request"
 ANSWER: Final = "answer"
 BODY: Final = "body"
 COMPLETION: Final = "completion"
+TEXT: Final = "text"
 WAIVER: Final = "it only asks the target for an answer"
 
 # Codes of errors, besides those of the engine itself.
@@ -161,13 +163,16 @@ class _Answer:
             await self._journal.append(b"")
 
     async def end(self) -> dict[str, Any]:
-        """Keep the whole as an artifact, and give what is worth knowing of it; raise what it means otherwise."""
+        """Keep the whole and its text as artifacts, and say what it was; raise what it means otherwise."""
         assert self._head is not None
         head, whole = self._head, bytes(self._whole)
         self._end.close()
         self._check(head, whole)
         if self._size_bytes <= BLOB_BYTES_MAX:
             await self._ctx.artifact(COMPLETION, whole, head.media_type)
+            text = text_in(whole, head.media_type.startswith((NDJSON, EVENTS)))
+            if text:
+                await self._ctx.artifact(TEXT, text.encode("utf-8", "replace"), "text/plain; charset=utf-8")
         load_ms = self._end.load_ms if self._request.streams else load_ms_of(whole)
         found = msgspec.structs.asdict(Answered(head.status, head.media_type, self._size_bytes, load_ms))
         return {name: value for name, value in found.items() if value is not None}

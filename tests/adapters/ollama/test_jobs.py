@@ -219,6 +219,17 @@ def test_a_cursor_of_an_earlier_attempt_goes_on_at_the_new_one(ollama: Gateway, 
     assert ("head", STREAM.body) == (found[0][0], content(found))
 
 
+def test_a_cursor_before_the_first_entry_begins_with_the_head(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script().head().send(STREAM.frames[0]).close(), Script.example(STREAM))
+    id = ollama.submit()
+    ollama.ended(id)
+    first = int(events(ollama.client.get(f"/jobs/{id}/stream").text)[0][1].partition("-")[2])
+
+    for cursor in ("0-0", "1-0", f"2-{first - 1}"):
+        found = events(ollama.client.get(f"/jobs/{id}/stream", params={"after": cursor}).text)
+        assert ("head", STREAM.body) == (found[0][0], content(found)), cursor
+
+
 def test_a_cursor_that_is_none_is_400(ollama: Gateway, upstream: FaultyUpstream) -> None:
     upstream.next("/api/chat", Script.example(STREAM))
     id = ollama.submit()
@@ -252,12 +263,23 @@ def test_the_whole_answer_is_an_artifact_of_its_job(ollama: Gateway, upstream: F
     assert 404 == ollama.client.get(f"/jobs/{id}/artifacts/other").status_code
 
 
+def test_the_text_of_an_answer_is_an_artifact_too(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script.example(STREAM))
+    id = ollama.submit()
+    ollama.ended(id)
+
+    answer = ollama.client.get(f"/jobs/{id}/artifacts/text")
+
+    said = "".join(str(frame["message"]["content"]) for frame in STREAM.lines)
+    assert (said, "text/plain; charset=utf-8") == (answer.text, answer.headers["content-type"])
+
+
 def test_an_artifact_is_one_by_job_and_name_over_attempts(ollama: Gateway, upstream: FaultyUpstream) -> None:
     """[GATEWAY-11]"""
     upstream.next("/api/chat", Script().head().send(STREAM.frames[0]).close(), Script.example(STREAM))
     id = ollama.submit()
 
-    assert ["completion"] == ollama.ended(id)["artifacts"]
+    assert ["completion", "text"] == sorted(ollama.ended(id)["artifacts"])
     assert STREAM.body == ollama.client.get(f"/jobs/{id}/artifacts/completion").content
 
 
