@@ -121,7 +121,7 @@ class StreamEnd:
         if self.dialect.last(line):
             self.is_over = True
             self.load_ms = load_ms_of(line)
-        found = error_of(line.removeprefix(b"data: "))
+        found = error_of(line.removeprefix(b"data:"))
         if found is not None:
             self.is_over, self.error = True, found
 
@@ -129,6 +129,10 @@ class StreamEnd:
 class _OllamaFrame(msgspec.Struct):
     done: bool = False
     load_duration: int | None = None
+
+
+class _TypedFrame(msgspec.Struct):
+    type: str = ""
 
 
 class _ErrorFrame(msgspec.Struct):
@@ -215,16 +219,29 @@ def _is_done(line: bytes) -> bool:
 
 
 def _is_done_mark(line: bytes) -> bool:
-    return line.rstrip() == b"data: [DONE]"
+    return line.startswith(b"data:") and line[5:].strip() == b"[DONE]"
 
 
-def _ends_message(line: bytes) -> bool:
-    return line.rstrip() == b"event: message_stop"
+def _ending(*types: str) -> Callable[[bytes], bool]:
+    """Return what knows the last frame of a stream by the type of its event, named before the data or in it."""
+    marks = tuple(name.encode() for name in types)
+
+    def is_last(line: bytes) -> bool:
+        if not any(mark in line for mark in marks):
+            return _is_done_mark(line)
+        if line.startswith(b"event:"):
+            return line[6:].strip() in marks
+        try:
+            return msgspec.json.decode(line.removeprefix(b"data:"), type=_TypedFrame).type in types
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+
+    return is_last
 
 
-def _ends_response(line: bytes) -> bool:
-    ends = (b"event: response.completed", b"event: response.incomplete", b"event: response.failed")
-    return line.rstrip() in ends or _is_done_mark(line)
+_ends_message: Final = _ending("message_stop")
+_ends_response: Final = _ending("response.completed", "response.incomplete", "response.failed")
+_ends_transcription: Final = _ending("transcript.text.done")
 
 
 DIALECTS: Final = {
@@ -236,7 +253,7 @@ DIALECTS: Final = {
         Dialect("/v1/completions", False, EVENTS, _comment, _openai_failure, _is_done_mark),
         Dialect("/v1/responses", False, EVENTS, _comment, _openai_failure, _ends_response),
         Dialect("/v1/messages", False, EVENTS, _ping, _anthropic_failure, _ends_message),
-        Dialect("/v1/audio/transcriptions", False, EVENTS, _comment, _openai_failure, _is_done_mark),
+        Dialect("/v1/audio/transcriptions", False, EVENTS, _comment, _openai_failure, _ends_transcription),
     )
 }
 

@@ -8,6 +8,7 @@ job tried again. [GATEWAY-6]
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, Final
 
 import msgspec
@@ -38,6 +39,9 @@ TOO_LARGE: Final = "answer_too_large"
 
 # A request that ends its gateway so often is at fault itself.
 _EXPIRIES_MAX: Final = 20
+
+# A media type that an artifact may have.
+_STORABLE: Final = re.compile(r"[ -~]{1,200}")
 
 # What an answer may have; far beyond what a model says.
 ANSWER_BYTES_MAX: Final = 67_108_864
@@ -116,18 +120,17 @@ class Execution:
                 self._upstream.stream("POST", request.path, {"content-type": request.content_type}, body) as response,
             ):
                 head = Head(response.status_code, returned_headers(response))
-                if head.status in self._settings.retry_statuses:
-                    raise Transient(f"the target answered {head.status}", code=REFUSED, details={"status": head.status})
                 answering.set()
                 await answer.begin(head)
                 async for part in chunks(response):
                     await answer.take(part)
-            return await answer.end()
+            return await answer.end(head.status in self._settings.retry_statuses)
         except Unreachable as error:
             await answer.break_off()
             raise Transient(f"the target could not be asked: {error}", code=UNREACHABLE) from error
-        except Transient:
-            await answer.break_off()
+        except Transient as error:
+            if error.code == BROKEN_OFF:
+                await answer.break_off()
             raise
 
 
@@ -162,14 +165,17 @@ class _Answer:
         if self._head is not None:
             await self._journal.append(b"")
 
-    async def end(self) -> dict[str, Any]:
+    async def end(self, may_try_again: bool) -> dict[str, Any]:
         """Keep the whole and its text as artifacts, and say what it was; raise what it means otherwise."""
         assert self._head is not None
         head, whole = self._head, bytes(self._whole)
         self._end.close()
+        if head.status >= 400:
+            raise self._refusal(head, whole, may_try_again)
         self._check(head, whole)
         if self._size_bytes <= BLOB_BYTES_MAX:
-            await self._ctx.artifact(COMPLETION, whole, head.media_type)
+            media_type = head.media_type if _STORABLE.fullmatch(head.media_type) else "application/octet-stream"
+            await self._ctx.artifact(COMPLETION, whole, media_type)
             text = text_in(whole, head.media_type.startswith((NDJSON, EVENTS)))
             if text:
                 await self._ctx.artifact(TEXT, text.encode("utf-8", "replace"), "text/plain; charset=utf-8")
@@ -177,13 +183,15 @@ class _Answer:
         found = msgspec.structs.asdict(Answered(head.status, head.media_type, self._size_bytes, load_ms))
         return {name: value for name, value in found.items() if value is not None}
 
+    def _refusal(self, head: Head, whole: bytes, may_try_again: bool) -> Transient | Permanent:
+        text = text_of(whole) or f"the target answered {head.status}"
+        details = {"status": head.status, "fence": self._ctx.fence}
+        return (Transient if may_try_again else Permanent)(text, code=REFUSED, details=details)
+
     def _check(self, head: Head, whole: bytes) -> None:
-        if head.status >= 400:
-            details = {"status": head.status, "media_type": head.media_type}
-            raise Permanent(text_of(whole) or f"the target answered {head.status}", code=REFUSED, details=details)
         if self._request.streams and head.media_type.startswith((NDJSON, EVENTS)):
             if self._end.error is not None:
-                raise Permanent(self._end.error, code=ERROR_FRAME)
+                raise Permanent(self._end.error, code=ERROR_FRAME, details={"fence": self._ctx.fence})
             if not self._end.is_over:
                 raise Transient("the answer broke off before its last frame", code=BROKEN_OFF)
         elif self._is_cut(head, whole):

@@ -57,9 +57,11 @@ class Inventory:
 
         Where the target has never answered, every model may be there.
         """
-        if self._models is not None and full_name(model) not in self._models:
+        name = full_name(model)
+        if self._models is not None and name not in self._models:
             await self.poll()
-        return self._models is None or full_name(model) in self._models
+        # A name with a host is listed without it where that is the target's own.
+        return self._models is None or name in self._models or ("/" in name and "." in name.partition("/")[0])
 
     async def poll(self) -> None:
         """Read the inventory now, or wait for the poll that is under way; what cannot be read stays as it was."""
@@ -78,8 +80,8 @@ class Inventory:
             tags = await self._upstream.get("/api/tags")
             ps = await self._upstream.get("/api/ps")
             models, loaded = _names(tags), _names(ps)
-        except (Unreachable, ValueError) as error:
-            self._note_away(str(error))
+        except Exception as error:  # noqa: BLE001  whatever the target answers, the next poll may read
+            self._note_away(f"{type(error).__name__}: {error}")
             return
         if self.is_away:
             _log.info("the target answers again")
@@ -107,9 +109,7 @@ class Inventory:
             self._warming = None
 
 
-def _names(body: bytes | None) -> tuple[str, ...]:
-    """Return the full names in an answer; raises ValueError where it is none."""
-    if body is None:
-        raise ValueError("the target's answer is not 200")
+def _names(body: bytes) -> tuple[str, ...]:
+    """Return the full names in an answer; raises where it is none."""
     found = msgspec.json.decode(body, type=_Models).models or []
     return tuple(full_name(one.model or one.name) for one in found)

@@ -7,6 +7,7 @@ target loads it again for other runner options.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -28,6 +29,7 @@ _RUNNER_OPTIONS: Final = (
     "draft_num_predict",
 )
 _MODEL_CHARACTERS_MAX: Final = 150
+_TEXT_CHARACTERS_MAX: Final = 100
 
 
 class Prompt(msgspec.Struct, frozen=True):
@@ -84,6 +86,7 @@ def read_prompt(body: bytes, content_type: str) -> Prompt:
         else:
             given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
             named = {name.lower(): value for name, value in given.items()}
+            _refuse_twice(given)
             known = {name: named[name] for name in _Body.__struct_fields__ if name in named}
             found = msgspec.json.decode(msgspec.json.encode(known), type=_Body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -94,7 +97,17 @@ def read_prompt(body: bytes, content_type: str) -> Prompt:
         raise InvalidValue(f"model: expected a name of at most {_MODEL_CHARACTERS_MAX} characters", path="model")
     options = found.options or {}
     runner = {name: options[name] for name in _RUNNER_OPTIONS if options.get(name) is not None}
+    for name, value in (*runner.items(), ("keep_alive", found.keep_alive)):
+        if isinstance(value, dict | list) or (isinstance(value, str) and len(value) > _TEXT_CHARACTERS_MAX):
+            raise InvalidValue(f"{name}: expected a number, a truth or a short text", path=name)
     return Prompt(found.model, found.stream, runner, found.shift, found.keep_alive)
+
+
+def _refuse_twice(given: Mapping[str, object]) -> None:
+    """Refuse a body that has a field of ours in two spellings: which one counts would depend on their order."""
+    spelled = [name for name in given if name.lower() in _Body.__struct_fields__]
+    if len(spelled) > len({name.lower() for name in spelled}):
+        raise InvalidValue(f"the body has one field in two spellings: {', '.join(sorted(spelled))}", path="body")
 
 
 def _form_fields(body: bytes, content_type: str) -> dict[str, str]:

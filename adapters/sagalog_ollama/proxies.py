@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from sagalog_http import Call, Frame, Problem, Stream
 from sagalog_ollama.dialects import Dialect, dialect_of
@@ -79,5 +78,6 @@ async def _parts(exchange: AsyncExitStack, response: Any, dialect: Dialect) -> A
 def _target_path(request: Any) -> str:
     """Return path and query as the client sent them, without what the target's own clients sign with."""
     path = request.scope["raw_path"].decode("ascii", "replace").partition("?")[0]
-    pairs = [(name, value) for name, value in parse_qsl(request.url.query, keep_blank_values=True) if name != "ts"]
-    return f"{path}?{urlencode(pairs)}" if pairs else path
+    given = request.scope["query_string"].decode("ascii", "replace").split("&")
+    query = "&".join(one for one in given if one and one.partition("=")[0] != "ts")
+    return f"{path}?{query}" if query else path

@@ -6,6 +6,7 @@ client that has content of one attempt gets nothing of another; one that has non
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ import msgspec
 from sagalog import JournalEntry, Task
 from sagalog.aio import AsyncEngine, AsyncJournalReader
 from sagalog_ollama.dialects import Dialect, WholeFrames, dialect_of
-from sagalog_ollama.execution import ANSWER, BROKEN_OFF, ERROR_FRAME, REFUSED, Head, Request
+from sagalog_ollama.execution import ANSWER, BROKEN_OFF, ERROR_FRAME, Head, Request
 
 _WAIT_MS: Final = 600_000
 # The status of a request that was cancelled, as the target gives it.
@@ -47,16 +48,39 @@ class Relay:
         """Wait for the answer of a job: to its end, or where it comes in parts until these begin."""
         if not request.streams:
             return await self.whole(job.id, request)
-        reader = self._engine.journal(ANSWER, task=job.id).follow()
-        entries = await reader.take(self._early_ms, 1)
-        head = msgspec.json.decode(entries[0].data, type=Head) if entries else None
-        if reader.is_over or (head is not None and head.status >= 400):
+        reader = await self._reader(job)
+        fence, head = await self._begun(reader)
+        if reader.is_over:
             return await self.whole(job.id, request)
         dialect = dialect_of(request.path)
-        parts = self._parts(job.id, request, dialect, reader, entries[0].fence if entries else None, head)
+        parts = self._parts(job.id, request, dialect, reader, fence, head)
         if head is None:
             return Answer(200, {"content-type": dialect.media_type}, parts)
         return Answer(head.status, _streamed(head), parts)
+
+    async def _reader(self, job: Task) -> AsyncJournalReader:
+        """Follow the answer of a job: the attempt that lives or that was the last, and none that has broken off."""
+        journal = self._engine.journal(ANSWER, task=job.id)
+        status, task = await journal.status(), await self._engine.get(job.id)
+        assert task is not None
+        is_live = task.is_terminal or (task.lease is not None and task.lease.fence == status.fence)
+        return journal.follow(None if is_live or not status.entries else status.newest)
+
+    async def _begun(self, reader: AsyncJournalReader) -> tuple[int | None, Head | None]:
+        """Return the attempt whose answer has begun, and its head; without one if none does in time.
+
+        An answer with an error is none: it is the end, or another attempt follows.
+        """
+        now_s = asyncio.get_running_loop().time
+        until_s = now_s() + self._early_ms / 1_000
+        fence = None
+        while not reader.is_over and (left_ms := int((until_s - now_s()) * 1_000)) > 0:
+            for entry in await reader.take(left_ms, 1):
+                if entry.fence != fence:
+                    fence, head = entry.fence, msgspec.json.decode(entry.data, type=Head)
+                    if head.status < 400:
+                        return fence, head
+        return None, None
 
     async def whole(self, id: str, request: Request) -> Answer:
         """Wait for the end of a job and give its whole answer, or the error for which there is none."""
@@ -64,24 +88,24 @@ class Relay:
             with suppress(TimeoutError):
                 task = await self._engine.wait(id, _WAIT_MS)
                 break
-        head, body = await self.recorded(id)
-        if head is not None and (task.error is None or task.error.code in (REFUSED, ERROR_FRAME)):
+        head, body = await self.recorded(task)
+        if head is not None:
             return Answer(head.status, {**head.headers, "content-length": str(len(body))}, body)
         dialect = dialect_of(request.path)
         status, text = failure_of(task)
         return Answer(status, {"content-type": "application/json; charset=utf-8"}, dialect.error_body(status, text))
 
-    async def recorded(self, id: str) -> tuple[Head | None, bytes]:
-        """Return the head and the bytes of the newest attempt that are on record."""
-        journal = self._engine.journal(ANSWER, task=id)
+    async def recorded(self, task: Task) -> tuple[Head | None, bytes]:
+        """Return the head and the bytes of the answer of a job that has ended; None: it has none to pass on."""
+        journal = self._engine.journal(ANSWER, task=task.id)
         status = await journal.status()
+        if not status.entries or not _is_answer(task, status.fence):
+            return None, b""
         entries: list[JournalEntry] = []
         after = status.base
-        while status.entries and (page := await journal.read(after)):
+        while page := await journal.read(after):
             entries += page
             after = page[-1].cursor
-        if not entries:
-            return None, b""
         return msgspec.json.decode(entries[0].data, type=Head), b"".join(entry.data for entry in entries[1:])
 
     async def _parts(
@@ -93,7 +117,7 @@ class Relay:
         fence: int | None,
         head: Head | None,
     ) -> AsyncIterator[bytes]:
-        frames, has_content, refusal = WholeFrames(dialect), False, bytearray()
+        frames, has_content = WholeFrames(dialect), False
         while not reader.is_over:
             entries = await reader.take(self._early_ms)
             if not entries and not reader.is_over and not has_content:
@@ -106,28 +130,33 @@ class Relay:
                         return
                     if entry.data:
                         fence, head = entry.fence, msgspec.json.decode(entry.data, type=Head)
-                    refusal.clear()
                     frames.rest()
-                elif head is not None and head.status >= 400:
-                    refusal += entry.data
-                elif whole := frames.take(entry.data):
+                elif head is not None and head.status < 400 and (whole := frames.take(entry.data)):
                     has_content = True
                     yield whole
         yield frames.rest()
-        yield await self._last_frame(id, dialect, head, bytes(refusal), has_content)
+        yield await self._last_frame(id, dialect, has_content)
 
-    async def _last_frame(
-        self, id: str, dialect: Dialect, head: Head | None, refusal: bytes, has_content: bool
-    ) -> bytes:
+    async def _last_frame(self, id: str, dialect: Dialect, has_content: bool) -> bytes:
         """Return what a stream that was begun ends with: nothing behind the target's own last frame."""
         task = await self._engine.get(id)
         assert task is not None
         code = None if task.error is None else task.error.code
         if task.state == "completed" or (has_content and code == ERROR_FRAME):
             return b""
-        if code == REFUSED and head is not None and refusal:
-            return dialect.upstream_frame(head.status, refusal)
+        head, body = await self.recorded(task)
+        if head is not None and head.status >= 400:
+            return dialect.upstream_frame(head.status, body)
         return dialect.error_frame(*failure_of(task))
+
+
+def _is_answer(task: Task, fence: int) -> bool:
+    """Whether what an attempt has put on record is the answer of a job that has ended."""
+    if task.state == "completed":
+        return True
+    details = None if task.error is None else task.error.details
+    # An error of the target says in which attempt it came: another one may have begun to answer before it.
+    return task.state == "failed" and isinstance(details, dict) and details.get("fence") == fence
 
 
 def failure_of(task: Task) -> tuple[int, str]:

@@ -6,8 +6,10 @@ connection, to the gateway or to a browser, follows no redirect, asks for no com
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx
@@ -15,6 +17,7 @@ import httpx
 from sagalog_ollama.settings import Settings
 
 _CONNECT_S: Final = 10.0
+_POLL_BYTES_MAX: Final = 16_777_216
 # The least that a request of ours without a body of a client may take: a poll must not hang behind a load.
 _POLL_S: Final = 10.0
 # The headers that pass; all others are of one connection, of the gateway or of a browser.
@@ -45,6 +48,8 @@ class Upstream:
             timeout=httpx.Timeout(settings.silence_ms / 1_000, connect=_CONNECT_S, pool=None),
             # The number of requests is bounded where they come in.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+            # A cookie of the target would cross from one client to another.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
             trust_env=False,
         )
@@ -73,20 +78,27 @@ class Upstream:
                 yield response
             finally:
                 await response.aclose()
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             raise Unreachable(f"{type(error).__name__}: {error}".removesuffix(": ")) from error
 
-    async def get(self, path: str) -> bytes | None:
-        """Read a small answer; None where it is not 200.
+    async def get(self, path: str) -> bytes:
+        """Read a small answer.
 
         Raises:
-            Unreachable: the target could not be asked, or did not answer in time.
+            Unreachable: the target could not be asked, has refused, or its answer took too long or has no end.
         """
+        body = bytearray()
         try:
-            response = await self._client.get(path, timeout=_POLL_S)
-        except httpx.TransportError as error:
-            raise Unreachable(f"{type(error).__name__}: {error}".removesuffix(": ")) from error
-        return response.content if response.status_code == 200 else None
+            async with asyncio.timeout(_POLL_S), self.stream("GET", path, {}) as response:
+                async for chunk in chunks(response):
+                    body += chunk
+                    if response.status_code != 200 or len(body) > _POLL_BYTES_MAX:
+                        raise Unreachable(
+                            f"{path} is answered {response.status_code} with {len(body):,} bytes and more"
+                        )
+        except TimeoutError:
+            raise Unreachable(f"{path} is not answered within {_POLL_S:.0f} s") from None
+        return bytes(body)
 
     async def load(self, path: str, body: bytes) -> int:
         """Send a request whose answer does not matter, and give its status.
@@ -109,9 +121,10 @@ async def chunks(response: httpx.Response) -> AsyncIterator[bytes]:
 
 def sent_headers(given: Mapping[str, str]) -> dict[str, str]:
     """Return the headers of a client that the target gets."""
-    return {name: given[name] for name in _SENT if name in given}
+    return {name: given[name] for name in _SENT if name in given and given[name].isascii()}
 
 
 def returned_headers(response: httpx.Response) -> dict[str, str]:
     """Return the headers of the target that a client gets."""
-    return {name: response.headers[name] for name in _RETURNED if name in response.headers}
+    found = {name: response.headers[name] for name in _RETURNED if name in response.headers}
+    return {name: value for name, value in found.items() if value.isascii() and value.isprintable()}

@@ -94,9 +94,14 @@ class BytesExecutor:
         return self._server.rebuild(progress)
 
     def prune(
-        self, older_than_ms: int, limit: int | None, dry_run: bool, progress: Progress | None = None
+        self,
+        older_than_ms: int,
+        limit: int | None,
+        queue: str | None,
+        dry_run: bool,
+        progress: Progress | None = None,
     ) -> PruneReport:
-        return self._server.prune(older_than_ms, limit, dry_run, progress)
+        return self._server.prune(older_than_ms, limit, queue, dry_run, progress)
 
     def health(self) -> Health:
         return self._server.health()

@@ -71,17 +71,18 @@ def rebuild(session: Session) -> None:
     callback=arguments.duration,
     help="How long ago the tasks have to have ended, like 24h or 7d.",
 )
+@click.option("--queue", metavar="NAME", help="Only what tasks of this queue alone name.")
 @click.option("--limit", metavar="N", type=LIMIT, help="At most so many blobs.  [default: all]")
 @click.option("--dry-run", is_flag=True, help="Only say what it would delete.")
 @pass_session
-def prune(session: Session, older_than_ms: int, limit: int | None, dry_run: bool) -> None:
+def prune(session: Session, older_than_ms: int, queue: str | None, limit: int | None, dry_run: bool) -> None:
     """Delete inputs, artifacts and other bytes that only tasks name which ended long ago.
 
     A task that succeeds one of them, is its parent, or has waited for it, counts too. The events stay, and `verify`
     counts what was pruned. It may be broken off: the next call goes on.
     """
     with heeding(signal.SIGTERM), session.open() as engine, bar(session, "prune") as progress:
-        report = engine.prune(older_than_ms, limit=limit, dry_run=dry_run, progress=progress.show)
+        report = engine.prune(older_than_ms, queue=queue, limit=limit, dry_run=dry_run, progress=progress.show)
 
     def show_report() -> None:
         what = f"{counted(report.blobs, 'blob')} of {counted(report.tasks, 'task')}"

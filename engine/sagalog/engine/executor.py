@@ -144,7 +144,12 @@ class Executor(Protocol):
         ...
 
     def prune(
-        self, older_than_ms: int, limit: int | None, dry_run: bool, progress: Progress | None = None
+        self,
+        older_than_ms: int,
+        limit: int | None,
+        queue: str | None,
+        dry_run: bool,
+        progress: Progress | None = None,
     ) -> PruneReport:
         """Delete bytes that nothing needs any more; the arguments are those of `Engine.prune`. [PRUNE-1]"""
         ...

@@ -563,6 +563,7 @@ class Engine:
         self,
         older_than_ms: int,
         *,
+        queue: str | None = None,
         limit: int | None = None,
         dry_run: bool = False,
         progress: Progress | None = None,
@@ -576,6 +577,7 @@ class Engine:
 
         Args:
             older_than_ms: how long ago such a task has to have ended at least, in milliseconds, by the times on record.
+            queue: only bytes that tasks of this queue alone name; None: of every one.
             limit: how many blobs to delete at most; None: all.
             dry_run: only look, and say what a call would delete now.
             progress: called as `progress(done, total)`: at how many blobs it has looked, of how many there were at the
@@ -592,6 +594,7 @@ class Engine:
         return self._executor.prune(
             check_milliseconds(older_than_ms, "older_than_ms"),
             None if limit is None else check_integer(limit, "limit", 1, bounds.TIME_MS_MAX),
+            arguments.optional_name(queue, "queue"),
             arguments.check_truth(dry_run, "dry_run"),
             arguments.optional_function(progress, "progress"),
         )

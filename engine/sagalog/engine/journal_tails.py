@@ -156,6 +156,12 @@ class Tail:
         """Note that a handler writes from now on; entries of an earlier lease count no more."""
         with self.changed:
             self._feeder = fence
+            if self._end.fence != fence and self._end > self._recorded:
+                # What an earlier handler has given, and no commit has written, never was.
+                on_record = max(self._recorded.number - self._begin.number, 0)
+                self._bytes -= sum(len(one.data) for one in self._entries[on_record:])
+                del self._entries[on_record:]
+                self._end = self._recorded
 
     def feed(self, entry: JournalEntry) -> None:
         """Take in an entry before it is written; entries of one lease come in their order."""

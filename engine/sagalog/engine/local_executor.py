@@ -152,10 +152,17 @@ class LocalExecutor:
         return audit.rebuild(self.store, progress)
 
     def prune(
-        self, older_than_ms: int, limit: int | None, dry_run: bool, progress: Progress | None = None
+        self,
+        older_than_ms: int,
+        limit: int | None,
+        queue: str | None,
+        dry_run: bool,
+        progress: Progress | None = None,
     ) -> pruning.PruneReport:
         """As `Executor.prune`."""
-        return pruning.prune(self.store, self.store_id, self.clock, older_than_ms, limit, dry_run, progress, self.actor)
+        return pruning.prune(
+            self.store, self.store_id, self.clock, older_than_ms, limit, queue, dry_run, progress, self.actor
+        )
 
     def health(self) -> Health:
         """Implement `Executor.health`."""

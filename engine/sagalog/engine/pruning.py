@@ -65,6 +65,7 @@ def prune(
     clock: Clock,
     older_than_ms: int,
     limit: int | None,
+    queue: str | None,
     dry_run: bool,
     progress: Progress | None,
     actor: str | None,
@@ -80,12 +81,12 @@ def prune(
         most = PRUNE_DIGESTS_MAX if limit is None else min(PRUNE_DIGESTS_MAX, limit - blobs)
         with store.read() as snapshot:
             digests = snapshot.digests(after, PRUNE_DIGESTS_MAX)
-            found = look(snapshot, digests, clock.now_ms() - older_than_ms, most)
+            found = look(snapshot, digests, clock.now_ms() - older_than_ms, most, queue)
         if not digests:
             break
         looked, after = looked + found.looked, digests[found.looked - 1]
         if found.digests and not dry_run:
-            answer = store.commit((pruning(store_id, found.digests, older_than_ms, actor),))[0]
+            answer = store.commit((pruning(store_id, found.digests, older_than_ms, queue, actor),))[0]
             if isinstance(answer, SagalogError):
                 raise answer
             found = answer
@@ -95,16 +96,16 @@ def prune(
     return PruneReport(len(tasks), blobs, size_bytes, dry_run)
 
 
-def pruning(store: str, digests: Sequence[str], older_than_ms: int, actor: str | None) -> Operation:
+def pruning(store: str, digests: Sequence[str], older_than_ms: int, queue: str | None, actor: str | None) -> Operation:
     """Make an operation that deletes those of these bytes that nothing needs; it answers `Found`. [PRUNE-1]
 
     `store` is the id of the store, in whose stream it says so.
     """
-    return Operation(partial(_prune, digests, older_than_ms, actor), writes=(STORE.stream(store),), prunes=True)
+    return Operation(partial(_prune, digests, older_than_ms, queue, actor), writes=(STORE.stream(store),), prunes=True)
 
 
-def _prune(digests: Sequence[str], older_than_ms: int, actor: str | None, view: View) -> Result:
-    found = look(view, digests, view.now_ms - older_than_ms, len(digests))
+def _prune(digests: Sequence[str], older_than_ms: int, queue: str | None, actor: str | None, view: View) -> Result:
+    found = look(view, digests, view.now_ms - older_than_ms, len(digests), queue)
     if not found.digests:
         return Result(found)
     store = view.store
@@ -117,12 +118,12 @@ def _prune(digests: Sequence[str], older_than_ms: int, actor: str | None, view: 
     return Result(found, (append,), pruned=Pruning(version, found.digests))
 
 
-def look(reads: ReferenceReads, digests: Sequence[str], until_ms: int, limit: int) -> Found:
+def look(reads: ReferenceReads, digests: Sequence[str], until_ms: int, limit: int, queue: str | None = None) -> Found:
     """Find, among digests in their order, bytes that no task needs of those that have not ended by `until_ms`.
 
-    It ends with `limit` of them, or once they are many bytes, or it has looked at many tasks. One digest always fits.
+    With a queue, only what its tasks alone name. It ends with `limit` of them, or once they are many bytes, or it has looked at many tasks. One digest always fits.
     """
-    survey = _Survey(reads, until_ms)
+    survey = _Survey(reads, until_ms, queue)
     found: list[str] = []
     tasks: set[str] = set()
     size_bytes = looked = 0
@@ -142,9 +143,10 @@ def look(reads: ReferenceReads, digests: Sequence[str], until_ms: int, limit: in
 class _Survey:
     """The tasks of one look, each loaded once; `looks` counts them, and the names that it has looked up."""
 
-    def __init__(self, reads: ReferenceReads, until_ms: int) -> None:
+    def __init__(self, reads: ReferenceReads, until_ms: int, queue: str | None) -> None:
         self.looks = 0
         self._reads = reads
+        self._queue = queue
         self._until_ms = until_ms
         self._tasks: dict[str, TaskFold | Literal["unreadable"] | None] = {}
         self._over: dict[str, bool] = {}
@@ -157,10 +159,15 @@ class _Survey:
         for stream, task in chain(newest, chain.from_iterable(more)):
             id = stream.removeprefix(_TASK) if task is None and stream.startswith(_TASK) else task
             # [PRUNE-2] Bytes that are named for no task stay.
-            if id is None or not self._is_over(id):
+            if id is None or not self._is_of_queue(id) or not self._is_over(id):
                 return None
             tasks.add(id)
         return frozenset(tasks)
+
+    def _is_of_queue(self, id: str) -> bool:
+        """Check that a task is of the queue that is pruned, if only one is."""
+        task = None if self._queue is None else self._task(id)
+        return self._queue is None or (isinstance(task, TaskFold) and task.queue == self._queue)
 
     def _is_over(self, id: str) -> bool:
         """Check that a task has ended long enough ago, with all that may still read what it names. [PRUNE-1]"""

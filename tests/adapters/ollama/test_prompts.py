@@ -37,11 +37,20 @@ def test_each_form_of_keep_alive_is_taken(keep_alive: object) -> None:
 
 def test_keys_count_in_any_case_and_the_last_of_a_name() -> None:
     """Ollama reads them so: otherwise a body could load another model than the queue has seen."""
-    body = b'{"model": "first", "MODEL": "second", "Stream": false}'
-
-    found = read_prompt(body, JSON)
+    found = read_prompt(b'{"MODEL": "first", "MODEL": "second", "Stream": false}', JSON)
 
     assert ("second", False) == (found.model, found.stream)
+
+
+def test_a_key_in_two_spellings_is_refused() -> None:
+    with pytest.raises(InvalidValue, match="two spellings: MODEL, model"):
+        read_prompt(b'{"model": "first", "MODEL": "second"}', JSON)
+
+
+@pytest.mark.parametrize("given", [{"options": {"num_ctx": "9" * 101}}, {"options": {"num_gpu": [1]}}])
+def test_what_counts_of_a_body_is_small(given: dict[str, object]) -> None:
+    with pytest.raises(InvalidValue, match="a number, a truth or a short text"):
+        prompt(**given)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,18 @@ class PruneContract(Contract):
             self.ended(f"t{number}", data=b"%d" % number)
         assert [self.pruned(0, limit=2) for _ in range(4)] == [2, 2, 1, 0]
 
+    def test_of_a_queue_only_what_its_tasks_alone_name_goes(self) -> None:
+        """[PRUNE-1]"""
+        self.ended("mine", data=b"mine", queue="mail")
+        self.ended("other", data=b"other")
+        self.ended("also", data=b"both", queue="mail")
+        self.ended("too", data=b"both")
+        assert self.engine.prune(0, queue="mail", dry_run=True).blobs == 1
+        assert self.pruned(0, queue="mail") == 1
+        self.refused(Pruned, self.engine.input, "mine", "spec")
+        assert [self.engine.input(id, "spec") for id in ("other", "also")] == [b"other", b"both"]
+        assert self.pruned(0) == 2
+
     def test_what_a_caller_raises_ends_it_and_leaves_what_went(self) -> None:
         for number in range(PRUNE_DIGESTS_MAX + 1):
             self.ended(f"t{number}", data=b"%d" % number)
