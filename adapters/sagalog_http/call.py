@@ -57,6 +57,12 @@ class Call:
         values = self.request.headers.getlist(name)
         return values[0] if len(values) == 1 else None
 
+    def take_body(self) -> Any:
+        """Return the body and forget it, so that a handler that waits holds it no longer than it needs."""
+        body = self.body
+        object.__setattr__(self, "body", None)
+        return body
+
     def chunks(self) -> AsyncIterator[bytes]:
         """Give the body of a route that takes STREAMED, as it arrives.
 

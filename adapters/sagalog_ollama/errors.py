@@ -52,3 +52,11 @@ class QueueFull(HttpError, errors.Unavailable):
     code = "queue_full"
     status = 503
     title = "The queue is full."
+
+
+class KeyTaken(HttpError, errors.Conflict):
+    """The idempotency key is on record with another request: send the same body, or another key."""
+
+    code = "key_taken"
+    status = 409
+    title = "The idempotency key has another request."

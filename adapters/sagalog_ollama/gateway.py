@@ -14,15 +14,15 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from sagalog import QueueStatus, aio
+from sagalog import QueueStatus, Task, aio
 from sagalog.aio import AsyncEngine
 from sagalog_http import Call, Stream
-from sagalog_http.errors import Forbidden
+from sagalog_http.errors import BadRequest
 from sagalog_ollama.dialects import JSON, dialect_of
 from sagalog_ollama.errors import InventoryUnknown, QueueFull, UnknownModel
 from sagalog_ollama.execution import KIND, WAIVER, Execution, Request
 from sagalog_ollama.inventory import Inventory
-from sagalog_ollama.jobs import Jobs
+from sagalog_ollama.jobs import Jobs, request_of
 from sagalog_ollama.prompts import read_prompt
 from sagalog_ollama.proxies import Proxy, passed
 from sagalog_ollama.readers import Readers
@@ -57,6 +57,7 @@ class Gateway:
         self._residency = Residency(engine, self.upstream, self.inventory, settings)
         self._worker = self._made_worker()
         self._waiting = 0
+        self._is_stopping = False
         self._running: list[asyncio.Task[Any]] = []
 
     async def start(self, stopping: asyncio.Event) -> None:
@@ -91,13 +92,9 @@ class Gateway:
     # --- routes -----------------------------------------------------------------------------------------------------
 
     async def generate(self, call: Call) -> Response | Stream:
-        """Take a request up as a job, and answer it when the target has."""
-        request, body = await self._read(call)
-        if self._waiting >= self.settings.waiting_max:
-            raise QueueFull(f"{self._waiting:,} requests wait; wait, and send it again", retry_after_ms=5_000)
-        job = await self.jobs.create(request, body, call.header("idempotency-key"), call.actor)
-        self.jobs.require_kept(job)
-        headers = {"x-sagalog-job-id": job.id, "x-sagalog-queue-position": str(self._waiting + 1)}
+        """Take a request up as a job, or join that of its key, and answer it when the target has."""
+        request, job = await self._taken_up(call, call.take_body())
+        headers = {"x-sagalog-job-id": job.id, "x-sagalog-queue-position": str(max(self._waiting, 1))}
         if "respond-async" in (call.header("prefer") or "").lower():
             headers |= {"location": f"/jobs/{job.id}", "preference-applied": "respond-async", "content-type": JSON}
             return Response(msgspec.json.encode(await self.jobs.shown(job)), 202, headers)
@@ -124,6 +121,8 @@ class Gateway:
             reasons.append("breaker_open")
         if self.inventory.is_away:
             reasons.append("target_away")
+        if any(one.done() for one in self._running) and not self._is_stopping:
+            reasons.append("not_working")
         if await self._loading_ms() > self.settings.loading_max_ms:
             reasons.append("loading_too_long")
         return {"status": "ok", "degraded": bool(reasons), **({"reasons": reasons} if reasons else {})}
@@ -134,18 +133,25 @@ class Gateway:
         """Return the settings of the target's queue."""
         return next((one for one in await self.engine.queues() if one.name == self.settings.queue), None)
 
-    async def _read(self, call: Call) -> tuple[Request, bytes]:
-        """Look at a request; raises what its client is told where it cannot be taken up."""
-        if not call.access.may_queue(self.settings.queue) or not call.access.may_kind(KIND):
-            raise Forbidden(f"the token may not use the queue {self.settings.queue!r}; use another token")
+    async def _taken_up(self, call: Call, body: bytes) -> tuple[Request, Task]:
+        """Return a request and its job; raises what its client is told where it cannot be taken up."""
         content_type = call.header("content-type") or "application/json"
+        if not content_type.isascii():
+            raise BadRequest("the header Content-Type is not ASCII")
         # A form with a file, or many pictures, take a while.
-        prompt = await asyncio.to_thread(read_prompt, call.body, content_type)
-        if not await self.inventory.knows(prompt.model):
-            raise UnknownModel(f'model "{prompt.model}" not found, try pulling it first')
-        path = call.request.url.path
+        prompt = await asyncio.to_thread(read_prompt, body, content_type)
+        path, key = call.request.url.path, call.header("idempotency-key")
         streams = dialect_of(path).streams if prompt.stream is None else prompt.stream
-        return Request(path, call.access.token, content_type, prompt, streams), call.body
+        request = Request(path, call.access.token, content_type, prompt, streams)
+        job = None if key is None else await self.jobs.joined(request, body, key)
+        if job is None:
+            if self._waiting >= self.settings.waiting_max:
+                raise QueueFull(f"{self._waiting:,} requests wait; wait, and send it again", retry_after_ms=5_000)
+            if not await self.inventory.knows(prompt.model):
+                raise UnknownModel(f'model "{prompt.model}" not found, try pulling it first')
+            self._waiting += 1
+            job = await self.jobs.create(request, body, key, call.actor)
+        return request, job
 
     def _made_worker(self) -> aio.Worker:
         worker = aio.Worker(
@@ -163,13 +169,15 @@ class Gateway:
     async def _stop_working(self, stopping: asyncio.Event) -> None:
         """Begin no more jobs once the server stops, while its last requests are still answered. [GATEWAY-12]"""
         await stopping.wait()
+        self._is_stopping = True
         self._worker.stop()
 
     async def _loading_ms(self) -> int:
         """Return for how long the job that runs, at whichever gateway, waits for the target to begin its answer."""
         now_ms = self.engine.plain.now_ms()
         for task in await self.engine.find(queue=self.settings.queue, kind=KIND, state="running"):
-            if await self.jobs.state(task) == "loading":
+            # The head of an answer that does not stream comes only with its end.
+            if request_of(task).streams and await self.jobs.state(task) == "loading":
                 leased = [one.at_ms for one in await self.engine.history(task.id) if one.type == "leased"]
                 return now_ms - leased[-1] if leased else 0
         return 0
@@ -177,17 +185,18 @@ class Gateway:
     async def _prune(self) -> None:
         while True:
             try:
-                await self.engine.prune(self.settings.ttl_ms)
+                await self.engine.prune(self.settings.ttl_ms, queue=self.settings.queue)
             except Exception as error:  # noqa: BLE001  the next one may succeed; clients are served meanwhile
                 _log.warning("what has ended could not be pruned: %s", error)
             await asyncio.sleep(min(_PRUNE_S, self.settings.ttl_ms / 2_000))
 
     async def _count(self) -> None:
-        """Count the jobs that wait, so that no request has to."""
+        """Count the jobs that wait, so that no request has to, and give back what was kept for those that have gone."""
         while True:
             with suppress(Exception):
                 counts = await self.engine.counts(self.settings.queue)
                 self._waiting = counts.get(self.settings.queue, {}).get("pending", 0)
+                await self._residency.tidy()
             await asyncio.sleep(_BACKLOG_S)
 
 

@@ -7,14 +7,14 @@ event, which names the attempt too: where another attempt has begun, it goes on 
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.responses import Response
 
 from sagalog import JournalCursor, Task
-from sagalog_http import Call, Frame, Route, Stream, scope, server_sent_events
+from sagalog_http import Call, Frame, Route, Rule, Stream, server_sent_events
 from sagalog_ollama.errors import NoAnswer
 from sagalog_ollama.execution import ANSWER, Head
 from sagalog_ollama.jobs import Job, request_of
@@ -109,16 +109,16 @@ class JobRoutes:
             yield Frame(_end(ended), None, "end")
 
 
-def job_routes(gateway: Gateway) -> list[Route]:
+def job_routes(gateway: Gateway, of: Callable[..., Rule]) -> list[Route]:
     """Return the routes of jobs."""
     own = JobRoutes(gateway)
     return [
-        Route("GET", "/jobs", own.list, scope("read"), query=Listing),
-        Route("GET", "/jobs/{id}", own.show, scope("read"), gives=Job),
-        Route("DELETE", "/jobs/{id}", own.cancel, scope("produce"), gives=Job),
-        Route("GET", "/jobs/{id}/answer", own.answer, scope("read")),
-        Route("GET", "/jobs/{id}/stream", own.stream, scope("read"), query=After),
-        Route("GET", "/jobs/{id}/artifacts/{name}", own.artifact, scope("read")),
+        Route("GET", "/jobs", own.list, of("read", "produce"), query=Listing),
+        Route("GET", "/jobs/{id}", own.show, of("read", "produce"), gives=Job),
+        Route("DELETE", "/jobs/{id}", own.cancel, of("produce"), gives=Job),
+        Route("GET", "/jobs/{id}/answer", own.answer, of("read", "produce")),
+        Route("GET", "/jobs/{id}/stream", own.stream, of("read", "produce"), query=After),
+        Route("GET", "/jobs/{id}/artifacts/{name}", own.artifact, of("read", "produce")),
     ]
 
 

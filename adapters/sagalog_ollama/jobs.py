@@ -11,18 +11,18 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from sagalog import NotFound, Task
+from sagalog import NotFound, Pruned, Task
 from sagalog.aio import AsyncEngine
+from sagalog.errors import Conflict
 from sagalog_http import Access
-from sagalog_ollama.errors import Gone
+from sagalog_ollama.errors import Gone, KeyTaken
 from sagalog_ollama.execution import ANSWER, BODY, KIND, WAIVER, Request, retry_of
 from sagalog_ollama.residency import RESIDENCY
 from sagalog_ollama.settings import Settings
 
 CLIENT: Final = "client"
 MODEL: Final = "model"
-# The client of a gateway that needs no token; no token has such a name.
-_OPEN: Final = "-"
+KEY: Final = "key"
 
 JobState = Literal["queued", "loading", "working", "completed", "failed", "cancelled"]
 
@@ -66,28 +66,46 @@ class Jobs:
         self._engine = engine
         self._settings = settings
 
-    async def create(self, request: Request, body: bytes, key: str | None, actor: str | None) -> Task:
-        """Take a request up; the same key of the same client on the same route again gives that job.
+    async def joined(self, request: Request, body: bytes, key: str) -> Task | None:
+        """Return the job of a key that the client has used on this route; None: it has not.
 
         Raises:
-            Conflict: the key is on record with another request.
+            KeyTaken: that was with another body. Gone: the job was pruned.
         """
-        return await self._engine.create(
-            KIND,
-            request,
-            queue=self._settings.queue,
-            affinity=request.prompt.residency,
-            inputs={BODY: body},
-            retry=retry_of(self._settings),
-            waive_compensation=WAIVER,
-            tags={
-                CLIENT: request.client or _OPEN,
-                MODEL: request.prompt.model,
-                RESIDENCY: request.prompt.residency,
-            },
-            actor=actor,
-            idempotency_key=None if key is None else _scoped(key, request),
-        )
+        found = await self._engine.find(queue=self._settings.queue, tags={KEY: _scoped(key, request)}, limit=1)
+        if not found:
+            return None
+        if found[0].inputs[0].digest != sha256(body).hexdigest():
+            raise KeyTaken("the key was used with another body on this route; send that body, or another key")
+        await self.require_kept(found[0])
+        return found[0]
+
+    async def create(self, request: Request, body: bytes, key: str | None, actor: str | None) -> Task:
+        """Take a request up; of two at once with one key the second gets the job of the first.
+
+        Raises:
+            KeyTaken: the other one has another body.
+        """
+        named = {KEY: _scoped(key, request)} if key is not None else {}
+        named |= {CLIENT: request.client} if request.client is not None else {}
+        try:
+            return await self._engine.create(
+                KIND,
+                request,
+                queue=self._settings.queue,
+                affinity=request.prompt.residency,
+                inputs={BODY: body},
+                retry=retry_of(self._settings),
+                waive_compensation=WAIVER,
+                tags={**named, MODEL: request.prompt.model, RESIDENCY: request.prompt.residency},
+                actor=actor,
+                idempotency_key=named.get(KEY),
+            )
+        except Conflict:
+            first = None if key is None else await self.joined(request, body, key)
+            if first is None:
+                raise
+            return first
 
     async def find(self, id: str, access: Access) -> Task:
         """Return a job that a client may see.
@@ -97,14 +115,20 @@ class Jobs:
             Gone: its bytes were pruned.
         """
         task = await self._engine.get(id)
-        if task is None or task.kind != KIND or task.queue != self._settings.queue or not _may_see(task, access):
+        if task is None or task.kind != KIND or task.queue != self._settings.queue or not self._may_see(task, access):
             raise NotFound(f"there is no job {id!r}; GET /jobs lists yours", task=id)
-        self.require_kept(task)
+        await self.require_kept(task)
         return task
 
-    def require_kept(self, task: Task) -> None:
-        """Refuse a job that ended so long ago that its bytes are pruned; raises Gone."""
-        if self._is_pruned(task):
+    async def require_kept(self, task: Task) -> None:
+        """Refuse a job whose bytes are pruned, or may be, since it ended so long ago; raises Gone."""
+        is_pruned = self._is_pruned(task)
+        if task.is_terminal and not is_pruned:
+            try:
+                await self._engine.input(task.id, BODY)
+            except Pruned:
+                is_pruned = True
+        if is_pruned:
             text = (
                 "the request and its answer were pruned since it ended; send it again, under another key if it had one"
             )
@@ -112,7 +136,9 @@ class Jobs:
 
     async def list(self, access: Access, limit: int) -> list[Job]:
         """Return the newest jobs that a client may see."""
-        tags = {} if access.has("admin") else {CLIENT: access.token or _OPEN}
+        if not access.may_queue(self._settings.queue):
+            return []
+        tags = {} if access.has("admin") or access.token is None else {CLIENT: access.token}
         found = await self._engine.find(
             queue=self._settings.queue, kind=KIND, tags=tags, newest_first=True, limit=limit
         )
@@ -164,6 +190,10 @@ class Jobs:
             case _:
                 return "failed"
 
+    def _may_see(self, task: Task, access: Access) -> bool:
+        is_own = access.token is not None and task.tags.get(CLIENT) == access.token
+        return (is_own or access.has("admin")) and access.may_queue(self._settings.queue)
+
     def _is_pruned(self, task: Task) -> bool:
         """Whether a job ended so long ago that its bytes may be gone."""
         return task.is_terminal and task.updated_ms + self._settings.ttl_ms <= self._engine.plain.now_ms()
@@ -172,10 +202,6 @@ class Jobs:
 def request_of(task: Task) -> Request:
     """Return the request of a job."""
     return msgspec.convert(task.payload, Request)
-
-
-def _may_see(task: Task, access: Access) -> bool:
-    return access.has("admin") or task.tags.get(CLIENT) == (access.token or _OPEN)
 
 
 def _scoped(key: str, request: Request) -> str:

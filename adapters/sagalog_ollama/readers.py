@@ -49,11 +49,12 @@ class Readers:
         if id not in self._watches:
             watch = asyncio.create_task(self._watch(id, self._abandoned_ms))
             self._watches[id] = watch
-            watch.add_done_callback(lambda _: self._watches.pop(id, None))
+            watch.add_done_callback(lambda _: self._forget(id))
         try:
             yield
         finally:
-            self._reading[id] -= 1
+            if id in self._reading:
+                self._reading[id] -= 1
 
     async def read(self, id: str, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Give the parts of a job's answer, and count their client as a reader meanwhile."""
@@ -68,6 +69,10 @@ class Readers:
             watch.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
 
+    def _forget(self, id: str) -> None:
+        self._watches.pop(id, None)
+        self._reading.pop(id, None)
+
     async def _watch(self, id: str, abandoned_ms: int) -> None:
         """Say that the job is read while it is, and call it off once it was not for long enough, at any gateway."""
         now_ms = self._engine.plain.now_ms
@@ -77,6 +82,7 @@ class Readers:
             try:
                 task = await self._engine.get(id)
                 if task is None or task.is_terminal:
+                    await self._say(id, None)
                     return
                 if self._reading[id] > 0:
                     unread_ms = 0
@@ -90,9 +96,11 @@ class Readers:
             await asyncio.sleep(step_ms / 1_000)
         await self._jobs.cancel(id, "its client has gone")
 
-    async def _say(self, id: str, until_ms: int) -> None:
+    async def _say(self, id: str, until_ms: int | None) -> None:
         before = await self._engine.kept(_SPACE, id)
-        await self._engine.keep(_SPACE, id, before, msgspec.json.encode(until_ms).decode())
+        now = None if until_ms is None else msgspec.json.encode(until_ms).decode()
+        if before != now:
+            await self._engine.keep(_SPACE, id, before, now)
 
     async def _said(self, id: str) -> int:
         kept = await self._engine.kept(_SPACE, id)

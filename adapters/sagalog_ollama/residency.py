@@ -36,6 +36,17 @@ _GIVE_BACK_S: Final = 10.0
 _SPACE: Final = "ollama-residency"
 
 
+class _Loaded(msgspec.Struct, frozen=True):
+    """What the last job has loaded, beside the log; `is_kept`: longer than its clients ask for."""
+
+    residency: str
+    is_kept: bool = False
+
+    @classmethod
+    def read(cls, kept: str | None) -> _Loaded | None:
+        return None if kept is None else msgspec.json.decode(kept, type=cls)
+
+
 class Residency:
     """What is loaded at the target, as far as the jobs of all gateways in front of it say."""
 
@@ -44,20 +55,19 @@ class Residency:
         self._upstream = upstream
         self._inventory = inventory
         self._settings = settings
-        self._pinned: str | None = None
+        self._last: Prompt | None = None
+        self._is_busy = False
 
     def preferred(self) -> list[str]:
         """Return what a claim asks for first: what the last job has loaded, or else what the target says."""
-        last = self._engine.plain.kept(_SPACE, self._settings.queue)
-        return list(self._inventory.loaded) if last is None else [msgspec.json.decode(last, type=str)]
+        known = _Loaded.read(self._engine.plain.kept(_SPACE, self._settings.queue))
+        return list(self._inventory.loaded) if known is None else [known.residency]
 
     async def begin(self, prompt: Prompt) -> None:
         """Note what the job that begins has loaded, for the claims of all gateways."""
-        loaded = msgspec.json.encode(prompt.residency).decode()
-        before = await self._engine.kept(_SPACE, self._settings.queue)
-        if before != loaded:
-            # Only the holder of the queue's slot writes it; a late one is refused, and its job does not count either.
-            await self._engine.keep(_SPACE, self._settings.queue, before, loaded)
+        known = await self._known()
+        if known is None or known.residency != prompt.residency:
+            await self._note(_Loaded(prompt.residency))
 
     @asynccontextmanager
     async def kept_loaded(self, prompt: Prompt) -> AsyncIterator[asyncio.Event]:
@@ -65,6 +75,7 @@ class Residency:
 
         The event that it gives is to be set once the target has begun to answer.
         """
+        self._last, self._is_busy = prompt, True
         answering = asyncio.Event()
         pinning = asyncio.create_task(self._pin(prompt, answering))
         try:
@@ -72,17 +83,36 @@ class Residency:
         finally:
             pinning.cancel()
             await asyncio.gather(pinning, return_exceptions=True)
-            if self._pinned == prompt.residency and not await self._is_awaited(prompt):
-                await self._give_back(prompt)
+            await self._give_back(prompt)
+            self._is_busy = False
+
+    async def tidy(self) -> None:
+        """Give back what was kept for jobs that have gone without running; call it now and then."""
+        if self._last is not None and not self._is_busy:
+            await self._give_back(self._last)
 
     async def _give_back(self, prompt: Prompt) -> None:
-        """Have the model stay for the time that the client asks for; a target that hangs holds no queue up."""
-        self._pinned = None
+        """Have a model that was kept stay for as long as its last client asks, if none waits for it.
+
+        A target that hangs holds the queue up for a moment only.
+        """
+        known = await self._known()
+        if known is None or known.residency != prompt.residency or not known.is_kept or await self._is_awaited(prompt):
+            return
+        await self._note(_Loaded(prompt.residency))
         try:
             async with asyncio.timeout(_GIVE_BACK_S):
                 await self._load(prompt, prompt.keep_alive)
         except TimeoutError:
             _log.info("the time of the model %s could not be set in time", prompt.model)
+
+    async def _known(self) -> _Loaded | None:
+        return _Loaded.read(await self._engine.kept(_SPACE, self._settings.queue))
+
+    async def _note(self, loaded: _Loaded) -> None:
+        # Only the holder of the queue's slot writes it; of two at once one loses nothing but a preference.
+        before = await self._engine.kept(_SPACE, self._settings.queue)
+        await self._engine.keep(_SPACE, self._settings.queue, before, msgspec.json.encode(loaded).decode())
 
     async def _pin(self, prompt: Prompt, answering: asyncio.Event) -> None:
         pauses = self._pauses()
@@ -90,7 +120,7 @@ class Residency:
             since = await self._engine.changes()
             if await self._is_awaited(prompt):
                 await _until(answering, next(pauses))
-                self._pinned = prompt.residency
+                await self._note(_Loaded(prompt.residency, is_kept=True))
                 await self._load(prompt, f"{self._settings.pin_ms}ms")
             else:
                 await asyncio.sleep(_PAUSE_S)

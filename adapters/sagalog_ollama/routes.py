@@ -10,8 +10,11 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from sagalog_http import RAW, STREAMED, Call, Problem, Route, public, scope
+from sagalog_http import RAW, STREAMED, Access, Asked, Call, Problem, Route, Rule, public
+from sagalog_http.errors import Forbidden
+from sagalog_http.tokens import Scope
 from sagalog_ollama.dialects import JSON, dialect_of
+from sagalog_ollama.execution import KIND
 from sagalog_ollama.gateway import Gateway
 from sagalog_ollama.job_routes import job_routes
 from sagalog_ollama.settings import QUEUE_PATHS
@@ -41,9 +44,32 @@ _OPERATE: Final = (
 _FILE_BYTES_MAX: Final = 1 << 50
 
 
+class InQueue:
+    """A caller whose token has one of some scopes, and may use the queue of the target."""
+
+    needs_body = False
+
+    def __init__(self, queue: str, scopes: tuple[Scope, ...]) -> None:
+        self.name = f"scope {' or '.join(scopes)}"
+        self._queue = queue
+        self._scopes = scopes
+
+    async def admit(self, asked: Asked) -> Access:
+        """Return the access of the caller; raises Unauthenticated or Forbidden."""
+        access = await asked.gate.admit(asked.header("authorization"), asked.address)
+        if not access.may_queue(self._queue) or not access.may_kind(KIND):
+            raise Forbidden(f"the token may not use the queue {self._queue!r}; use another token")
+        if not any(access.has(one) for one in self._scopes):
+            access.require(self._scopes[0])
+        return access
+
+
 def routes_of(gateway: Gateway) -> list[Route]:
     """Return the route table of a gateway."""
     settings = gateway.settings
+
+    def of(*scopes: Scope) -> Rule:
+        return InQueue(settings.queue, scopes)
 
     def passing(methods: Any, path: str, rule: Any, body_bytes_max: int) -> Route:
         return Route(
@@ -67,7 +93,7 @@ def routes_of(gateway: Gateway) -> list[Route]:
                 "POST",
                 path,
                 gateway.generate,
-                scope("produce"),
+                of("produce"),
                 takes=RAW,
                 query=RAW,
                 body_bytes_max=settings.body_bytes_max,
@@ -75,12 +101,12 @@ def routes_of(gateway: Gateway) -> list[Route]:
             )
             for path in queued
         ),
-        *(passing("POST", path, scope("produce"), settings.body_bytes_max) for path in (*beside, *_EMBEDDINGS)),
-        Route(("GET", "HEAD"), "/api/tags", gateway.tags, scope("read"), query=RAW, render=_rendering("/api/tags")),
-        Route("GET", "/api/ps", gateway.ps, scope("read"), query=RAW, render=_rendering("/api/ps")),
-        *(passing(methods, path, scope("read"), settings.body_bytes_max) for methods, path in _READ),
-        *(passing(methods, path, scope("operate"), _FILE_BYTES_MAX) for methods, path in _OPERATE),
-        *job_routes(gateway),
+        *(passing("POST", path, of("produce"), settings.body_bytes_max) for path in (*beside, *_EMBEDDINGS)),
+        Route(("GET", "HEAD"), "/api/tags", gateway.tags, of("read"), query=RAW, render=_rendering("/api/tags")),
+        Route("GET", "/api/ps", gateway.ps, of("read"), query=RAW, render=_rendering("/api/ps")),
+        *(passing(methods, path, of("read"), settings.body_bytes_max) for methods, path in _READ),
+        *(passing(methods, path, of("operate"), _FILE_BYTES_MAX) for methods, path in _OPERATE),
+        *job_routes(gateway, of),
     ]
 
 

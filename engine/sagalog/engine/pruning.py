@@ -121,7 +121,9 @@ def _prune(digests: Sequence[str], older_than_ms: int, queue: str | None, actor:
 def look(reads: ReferenceReads, digests: Sequence[str], until_ms: int, limit: int, queue: str | None = None) -> Found:
     """Find, among digests in their order, bytes that no task needs of those that have not ended by `until_ms`.
 
-    With a queue, only what its tasks alone name. It ends with `limit` of them, or once they are many bytes, or it has looked at many tasks. One digest always fits.
+    With a queue, only what its tasks alone name.
+
+    It ends with `limit` of them, or once they are many bytes, or it has looked at many tasks. One digest always fits.
     """
     survey = _Survey(reads, until_ms, queue)
     found: list[str] = []

@@ -118,6 +118,25 @@ def test_a_job_is_visible_to_its_token_and_to_admin_only(closed: Gateway, upstre
     assert 404 == closed.client.delete(f"/jobs/{id}", headers=bob).status_code
 
 
+def test_an_admin_of_other_queues_sees_and_asks_nothing(closed: Gateway, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script.example(STREAM))
+    id = closed.submit(headers=token(closed, "ann", "produce"))
+    closed.engine.wait(id, 10_000)
+    other = token(closed, "mailer", "admin", queues=("mail",))
+
+    for method, path in (("GET", "/jobs"), ("GET", f"/jobs/{id}"), ("DELETE", f"/jobs/{id}"), ("POST", "/api/embed")):
+        assert 403 == closed.client.request(method, path, headers=other).status_code, path
+
+
+def test_a_token_that_may_only_produce_finds_its_own_job(closed: Gateway, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script.example(STREAM))
+    ann = token(closed, "ann", "produce")
+    id = closed.submit(headers=ann)
+    closed.engine.wait(id, 10_000)
+
+    assert STREAM.body == closed.client.get(f"/jobs/{id}/answer", headers=ann).content
+
+
 def test_a_key_is_one_of_its_token(closed: Gateway, upstream: FaultyUpstream) -> None:
     upstream.always("/api/chat", Script.example(STREAM))
     ann, bob = token(closed, "ann", "read", "produce"), token(closed, "bob", "read", "produce")

@@ -91,6 +91,25 @@ def test_a_frame_that_waits_for_ollama_is_one_line_of_json(path: str) -> None:
     assert {"model": "tiny", "done": False}.items() <= msgspec.json.decode(frame).items()
 
 
+@pytest.mark.parametrize(
+    ("path", "stream"),
+    [
+        ("/v1/chat/completions", b"data:[DONE]\n\n"),
+        ("/v1/responses", b'data: {"type":"response.completed","response":{}}\n\n'),
+        ("/v1/audio/transcriptions", b'data: {"type":"transcript.text.done","text":"x"}\n\n'),
+        ("/v1/messages", b'data: {"type":"message_stop"}\n\n'),
+    ],
+)
+def test_the_last_frame_is_known_in_other_spellings(path: str, stream: bytes) -> None:
+    assert ending(DIALECTS[path], [stream]).is_over
+
+
+def test_words_of_a_model_are_no_last_frame() -> None:
+    spoken = b'data: {"type":"response.output_text.delta","delta":"response.completed"}\n\n'
+
+    assert not ending(DIALECTS["/v1/responses"], [spoken]).is_over
+
+
 def test_how_long_a_model_was_loaded_is_read_of_the_last_frame() -> None:
     assert 12 == ending(DIALECTS["/api/chat"], [STREAMS["/api/chat"]]).load_ms
 

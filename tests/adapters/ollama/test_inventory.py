@@ -56,7 +56,19 @@ def test_an_inventory_that_was_never_read_is_503(tmp_path: Path, upstream: Fault
     assert "the target has not answered yet" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("answer", [Script.answer(b"{"), Script.error(500), Script.answer("<html>", 200, "text/html")])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Script.answer(b"{"),
+        Script.error(500),
+        Script.answer("<html>", 200, "text/html"),
+        Script.answer(b"[" * 100_000),
+        Script.answer(b"no gzip", headers=[("Content-Encoding", "gzip")]),
+        Script().head().send(b" " * 20_000_000),
+        Script().raw(b"SSH-2.0-OpenSSH\r\n"),
+    ],
+    ids=["cut", "refused", "html", "nested", "encoded", "endless", "other protocol"],
+)
 def test_an_inventory_that_cannot_be_read_counts_as_away(
     tmp_path: Path, upstream: FaultyUpstream, answer: Script
 ) -> None:
@@ -64,6 +76,16 @@ def test_an_inventory_that_cannot_be_read_counts_as_away(
 
     with gateway(tmp_path, upstream.url) as ollama:
         assert ["target_away"] == health(ollama)["reasons"]
+        assert "the target has not answered" in ollama.client.get("/api/tags").json()["error"]
+
+
+def test_a_gateway_whose_worker_was_stopped_is_degraded(ollama: Gateway) -> None:
+    [worker] = ollama.engine.workers()
+    ollama.engine.stop_worker(worker.name)
+
+    ollama.wait_until(lambda: health(ollama)["degraded"] is True)
+
+    assert ["not_working"] == health(ollama)["reasons"]
 
 
 def test_a_load_that_takes_too_long_is_degraded(tmp_path: Path, upstream: FaultyUpstream) -> None:

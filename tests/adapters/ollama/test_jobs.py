@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,20 @@ def test_cancelling_a_job_that_runs_ends_its_request(ollama: Gateway, upstream: 
     assert (499, {"error": "request canceled"}) == (answer.status_code, answer.json())
 
 
+def test_a_whole_request_that_is_cancelled_in_its_answer_is_499(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    cut = Script().head(content_type="application/json", framing="length", length=100).send(b'{"model": "ti')
+    upstream.next("/api/chat", cut)
+    key = {"idempotency-key": "monday"}
+    id = ollama.submit(stream=False, headers=key)
+    ollama.wait_until(lambda: ollama.job(id)["state"] == "working")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ollama.chat, stream=False, headers=key)
+        ollama.client.delete(f"/jobs/{id}")
+        answers = [waiting.result(), ollama.client.get(f"/jobs/{id}/answer")]
+
+    assert [(499, {"error": "request canceled"})] * 2 == [(one.status_code, one.json()) for one in answers]
+
+
 def test_a_job_that_has_ended_stays_as_it_is(ollama: Gateway, upstream: FaultyUpstream) -> None:
     upstream.next("/api/chat", Script.example(STREAM))
     id = ollama.submit()
@@ -131,6 +146,31 @@ def test_a_job_that_has_ended_stays_as_it_is(ollama: Gateway, upstream: FaultyUp
 
 
 # --- one request, sent twice ------------------------------------------------------------------------------------------
+
+
+def test_a_client_that_joins_between_attempts_waits_for_the_next(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script().head().send(STREAM.frames[0]).close(), Script.example(STREAM))
+    key = {"idempotency-key": "monday"}
+    with gateway(tmp_path, upstream.url, retry_ms=500) as ollama:
+        id = ollama.submit(headers=key)
+        ollama.wait_until(lambda: [one.type for one in ollama.engine.history(id)][-1:] == ["retried"])
+
+        assert STREAM.body == ollama.chat(headers=key).content
+
+
+def test_a_key_joins_while_the_queue_is_full_and_settings_change(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script.example(STREAM))
+    key = {"idempotency-key": "monday"}
+    with gateway(tmp_path, upstream.url) as ollama:
+        id = ollama.submit(headers=key)
+        ollama.ended(id)
+    upstream.always("/api/chat", Script())
+
+    with gateway(tmp_path, upstream.url, attempts=5, waiting_max=1, grace_ms=0) as ollama:
+        ollama.submit()
+        ollama.wait_until(lambda: ollama.chat(headers={"prefer": "respond-async"}).status_code == 503)
+        assert id == ollama.submit(headers=key)
+        assert 409 == ollama.chat(headers=key, model="other").status_code
 
 
 def test_a_key_that_was_seen_joins_its_job(ollama: Gateway, upstream: FaultyUpstream) -> None:
@@ -344,6 +384,28 @@ def test_a_job_that_was_pruned_is_410_and_leaves_the_list(tmp_path: Path, upstre
         ollama.wait_until(lambda: ollama.engine.prune(0).blobs == 0)
         assert 410 == ollama.chat(headers=key).status_code
         assert ollama.engine.verify().ok
+
+
+def test_a_gateway_prunes_no_bytes_of_other_queues(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script.example(STREAM))
+    with gateway(tmp_path, upstream.url, ttl_ms=1_000) as ollama:
+        ollama.engine.create("invoice", id="other", queue="mine", inputs={"scan": b"pages"})
+        ollama.engine.cancel("other")
+        ollama.submit()
+        ollama.wait_until(lambda: ollama.engine.verify().pruned > 0)
+
+        assert b"pages" == ollama.engine.input("other", "scan")
+
+
+def test_a_job_that_an_operator_has_pruned_is_410(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script.example(STREAM))
+    id = ollama.submit()
+    ollama.ended(id)
+    ollama.wait_until(lambda: ollama.engine.prune(0).blobs > 0)
+
+    for path in ("", "/answer", "/stream"):
+        assert 410 == ollama.client.get(f"/jobs/{id}{path}").status_code
+    assert 200 == ollama.client.get("/jobs").status_code
 
 
 def test_a_gateway_prunes_what_ended_longer_ago_than_its_ttl(tmp_path: Path, upstream: FaultyUpstream) -> None:

@@ -147,6 +147,18 @@ def test_an_answer_that_an_operator_names_is_tried_again(tmp_path: Path, upstrea
     assert (200, STREAM.body) == (answer.status_code, answer.content)
 
 
+def test_the_last_of_several_answers_with_errors_passes(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    cut = Script().head(content_type="application/json", framing="length", length=100).send(b'{"model"').close()
+    upstream.next("/api/chat", cut, Script.error(503, "busy"))
+
+    with gateway(tmp_path, upstream.url, retry_statuses=(503,), attempts=2) as ollama:
+        answer = ollama.chat(stream=False)
+
+        assert (503, {"error": "busy"}) == (answer.status_code, answer.json())
+        again = ollama.client.get(f"/jobs/{answer.headers['x-sagalog-job-id']}/answer")
+        assert (503, {"error": "busy"}) == (again.status_code, again.json())
+
+
 def test_a_target_that_flaps_is_tried_again_without_loss(ollama: Gateway, upstream: FaultyUpstream) -> None:
     """[GATEWAY-6]"""
     upstream.next("/api/chat", *flapping(2, lambda: Script().reset(), Script.example(STREAM)))
@@ -236,6 +248,35 @@ def test_an_error_frame_of_the_target_is_the_last_one(ollama: Gateway, upstream:
     assert "failed" == ollama.job(answer.headers["x-sagalog-job-id"])["state"]
 
 
+@pytest.mark.parametrize("content_type", ["", "x" * 3_000, "application/json\u20ac"])
+def test_an_odd_type_costs_no_answer(ollama: Gateway, upstream: FaultyUpstream, content_type: str) -> None:
+    odd = Script().raw(f"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: {content_type}\r\n\r\n".encode())
+    upstream.next("/api/chat", odd.raw(b"{}").end())
+
+    answer = ollama.chat(stream=False)
+
+    assert (200, b"{}", 1) == (answer.status_code, answer.content, len(upstream.of("/api/chat")))
+
+
+def test_a_cookie_of_the_target_stays_with_no_client(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/embed", Script.answer({"embeddings": []}, headers=[("Set-Cookie", "sid=one")]))
+    upstream.next("/api/embed", Script.answer({"embeddings": []}))
+    for _ in range(2):
+        ollama.client.post("/api/embed", json={"model": "e", "input": "x"})
+
+    assert [None, None] == [call.header("cookie") for call in upstream.of("/api/embed")]
+
+
+def test_a_header_that_is_not_ascii_is_no_defect(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/embed", Script.answer({"embeddings": []}))
+    accept = {"accept": "caf\u00e9".encode("latin-1")}
+
+    passed = ollama.client.post("/api/embed", json={"model": "e", "input": "x"}, headers=accept)
+    refused = ollama.client.post("/api/chat", content=b"{}", headers={"content-type": "caf\u00e9".encode("latin-1")})
+
+    assert (200, 400) == (passed.status_code, refused.status_code)
+
+
 def test_a_target_that_falls_silent_is_tried_again(tmp_path: Path, upstream: FaultyUpstream) -> None:
     upstream.next("/api/chat", Script(), Script.example(STREAM))
 
@@ -305,7 +346,6 @@ def test_a_body_that_is_too_large_is_413(tmp_path: Path, upstream: FaultyUpstrea
 def test_more_requests_than_may_wait_are_503(tmp_path: Path, upstream: FaultyUpstream) -> None:
     upstream.always("/api/chat", Script())
     with gateway(tmp_path, upstream.url, waiting_max=1, grace_ms=0) as ollama:
-        ollama.submit()
         ollama.submit()
         refused: list[httpx.Response] = []
 

@@ -161,6 +161,32 @@ def test_the_time_is_given_back_after_a_last_job_that_fails(ollama: Gateway, ups
     assert "7m" == asked(upstream, "/api/generate")[-1]["keep_alive"]
 
 
+def test_the_time_is_given_back_when_those_that_waited_have_gone(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    gate = blocked(ollama, upstream, keep_alive="7m")
+    ollama.engine.pause(kind="ollama-request")
+    waiting = ollama.submit()
+    upstream.wait_for("/api/generate")
+    gate.open()
+    ollama.ended(ollama.tasks()[0].id)
+    ollama.client.delete(f"/jobs/{waiting}")
+
+    upstream.wait_until(lambda calls: b'"7m"' in [one for one in calls if one.path == "/api/generate"][-1].body)
+
+
+def test_the_time_is_given_back_after_a_job_that_is_cancelled(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    gate = blocked(ollama, upstream)
+    upstream.next("/api/chat", Script())
+    last = ollama.submit(keep_alive=-1)
+    upstream.wait_for("/api/generate")
+    gate.open()
+    upstream.wait_for("/api/chat", 2)
+    ollama.client.delete(f"/jobs/{last}")
+
+    upstream.wait_until(
+        lambda calls: b'"keep_alive":-1' in [one for one in calls if one.path == "/api/generate"][-1].body
+    )
+
+
 def test_a_job_without_company_is_left_alone(ollama: Gateway, upstream: FaultyUpstream) -> None:
     upstream.always("/api/chat", Script.example(STREAM))
     ollama.chat(keep_alive=0)
