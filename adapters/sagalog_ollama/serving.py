@@ -9,6 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+try:
+    # What is imported below needs them, and would name another extra.
+    import httpx  # noqa: F401
+    import starlette  # noqa: F401
+    import uvicorn  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        'sagalog_ollama.serving needs httpx, uvicorn and starlette: pip install "sagalog[ollama]"'
+    ) from error
+
 from sagalog import Engine
 from sagalog.aio import AsyncEngine
 from sagalog_http import Application, Capacity, Server
