@@ -42,7 +42,6 @@ def server_of(engine: Engine, settings: Settings) -> Server:
     Raises:
         BindRefused: the address would give others access without a token, or show tokens to the network.
         Unavailable: the address is in use, or not of this machine.
-        InvalidValue: a host or an origin has no form.
     """
     host, port = address_of(settings.bind)
     gateway = Gateway(AsyncEngine(engine, _THREADS, shares=True), settings)

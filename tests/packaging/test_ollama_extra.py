@@ -55,7 +55,9 @@ def test_the_wheel_with_the_extra_serves_and_asks(shipped: Shipped, tmp_path: Pa
 
 
 @pytest.mark.parametrize("words", [("serve",), ("submit", "tiny", "why"), ("jobs",), ("cancel", "1"), ("ps",)])
-def test_without_the_extra_each_command_says_what_to_install(default: Path, tmp_path: Path, words: tuple[str]) -> None:
+def test_without_the_extra_each_command_says_what_to_install(
+    default: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
     db = ("--db", f"{tmp_path}/store.db")
     done = subprocess.run(command(default, *db, "ollama", *words), capture_output=True, text=True)
 
