@@ -188,13 +188,16 @@ def test_a_job_under_way_has_no_answer_and_can_be_cancelled(ollama: Gateway, ups
 
 def test_ps_shows_health_models_and_live_jobs(ollama: Gateway, upstream: FaultyUpstream) -> None:
     gate = Gate()
-    upstream.next("/api/chat", Script().head().send(STREAM.frames[0]).wait(gate), Script.example(STREAM))
+    rest = b"".join(STREAM.frames[1:])
+    first = Script().head().send(STREAM.frames[0]).wait(gate).send(rest).end()
+    upstream.next("/api/chat", first, Script.example(STREAM))
     running, waiting = ollama.submit(), ollama.submit()
     gate.wait_reached()
 
     [document] = ask(ollama, "ps", "--json").documents
     human = ask(ollama, "ps").lines
     gate.open()
+    ollama.ended(waiting)
 
     assert ({"status": "ok", "degraded": False}, []) == (document["health"], document["loaded"])
     assert [waiting, running] == [one["id"] for one in document["jobs"]]
