@@ -2,7 +2,7 @@
 
 Rule: the first entry of an attempt is the answer's head, and the bytes of the target follow as they came. What the
 target answers is the job's result, errors included; only where it could not be asked, or its answer broke off, is the
-job tried again.
+job tried again. [GATEWAY-6]
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from typing import Any, Final
 
 import msgspec
 
-from sagalog import Failed, Permanent, Retry
+from sagalog import Permanent, Retry, Transient
 from sagalog.kernel.bounds import BLOB_BYTES_MAX
 from sagalog.worker import AsyncTaskJournal, AsyncWorkContext
 from sagalog_ollama.dialects import EVENTS, NDJSON, StreamEnd, dialect_of, load_ms_of, text_of
 from sagalog_ollama.prompts import Prompt
 from sagalog_ollama.residency import Residency
 from sagalog_ollama.settings import Settings
+from sagalog_ollama.texts import text_in
 from sagalog_ollama.upstream import Unreachable, Upstream, chunks, returned_headers
 
 KIND: Final = "ollama-request"
 ANSWER: Final = "answer"
 BODY: Final = "body"
 COMPLETION: Final = "completion"
+TEXT: Final = "text"
 WAIVER: Final = "it only asks the target for an answer"
 
 # Codes of errors, besides those of the engine itself.
@@ -34,23 +36,26 @@ REFUSED: Final = "refused"
 ERROR_FRAME: Final = "error_frame"
 TOO_LARGE: Final = "answer_too_large"
 
+# A request that ends its gateway so often is at fault itself.
+_EXPIRIES_MAX: Final = 20
+
 # What an answer may have; far beyond what a model says.
-ANSWER_BYTES_MAX: Final = 1_073_741_824
+ANSWER_BYTES_MAX: Final = 67_108_864
 
 
 class Request(msgspec.Struct, frozen=True):
     """The payload of a job: all of a request but its body.
 
-    path      the route
-    client    the name of the token; None: there was none
-    headers   those of the client that the target gets
-    prompt    what counts of the body
-    streams   whether the answer comes in parts
+    path           the route
+    client         the name of the token; None: there was none
+    content_type   of the body
+    prompt         what counts of the body
+    streams        whether the answer comes in parts
     """
 
     path: str
     client: str | None
-    headers: dict[str, str]
+    content_type: str
     prompt: Prompt
     streams: bool
 
@@ -77,10 +82,10 @@ class Head(msgspec.Struct, frozen=True):
 
 
 def retry_of(settings: Settings) -> Retry:
-    """Return the budgets of a job: `attempts` where the target cannot be asked; a gateway that dies spends none."""
+    """Return the budgets of a job: `attempts` where the target cannot be asked, and more where a gateway dies."""
     return Retry(
-        attempts_max=settings.attempts,
-        expiries_max=None,
+        transient_max=settings.attempts,
+        expiries_max=_EXPIRIES_MAX,
         delay_min_ms=settings.retry_ms,
         delay_max_ms=max(settings.retry_ms, 60_000),
     )
@@ -98,7 +103,7 @@ class Execution:
         """Ask the target, and give what is worth knowing of its answer.
 
         Raises:
-            Failed: the target could not be asked, or its answer broke off: it is tried again.
+            Transient: the target could not be asked, or its answer broke off: it is tried again.
             Permanent: the target has answered with an error.
         """
         body, journal, _ = await asyncio.gather(
@@ -108,11 +113,11 @@ class Execution:
         try:
             async with (
                 self._residency.kept_loaded(request.prompt) as answering,
-                self._upstream.stream("POST", request.path, request.headers, body) as response,
+                self._upstream.stream("POST", request.path, {"content-type": request.content_type}, body) as response,
             ):
-                head = Head(response.status_code, returned_headers(response.headers.multi_items()))
+                head = Head(response.status_code, returned_headers(response))
                 if head.status in self._settings.retry_statuses:
-                    raise Failed(f"the target answered {head.status}", code=REFUSED, details={"status": head.status})
+                    raise Transient(f"the target answered {head.status}", code=REFUSED, details={"status": head.status})
                 answering.set()
                 await answer.begin(head)
                 async for part in chunks(response):
@@ -120,8 +125,8 @@ class Execution:
             return await answer.end()
         except Unreachable as error:
             await answer.break_off()
-            raise Failed(f"the target could not be asked: {error}", code=UNREACHABLE) from error
-        except Failed:
+            raise Transient(f"the target could not be asked: {error}", code=UNREACHABLE) from error
+        except Transient:
             await answer.break_off()
             raise
 
@@ -158,13 +163,16 @@ class _Answer:
             await self._journal.append(b"")
 
     async def end(self) -> dict[str, Any]:
-        """Keep the whole as an artifact, and give what is worth knowing of it; raise what it means otherwise."""
+        """Keep the whole and its text as artifacts, and say what it was; raise what it means otherwise."""
         assert self._head is not None
         head, whole = self._head, bytes(self._whole)
         self._end.close()
         self._check(head, whole)
         if self._size_bytes <= BLOB_BYTES_MAX:
             await self._ctx.artifact(COMPLETION, whole, head.media_type)
+            text = text_in(whole, head.media_type.startswith((NDJSON, EVENTS)))
+            if text:
+                await self._ctx.artifact(TEXT, text.encode("utf-8", "replace"), "text/plain; charset=utf-8")
         load_ms = self._end.load_ms if self._request.streams else load_ms_of(whole)
         found = msgspec.structs.asdict(Answered(head.status, head.media_type, self._size_bytes, load_ms))
         return {name: value for name, value in found.items() if value is not None}
@@ -177,9 +185,9 @@ class _Answer:
             if self._end.error is not None:
                 raise Permanent(self._end.error, code=ERROR_FRAME)
             if not self._end.is_over:
-                raise Failed("the answer broke off before its last frame", code=BROKEN_OFF)
+                raise Transient("the answer broke off before its last frame", code=BROKEN_OFF)
         elif self._is_cut(head, whole):
-            raise Failed("the answer broke off: it is no whole JSON", code=BROKEN_OFF)
+            raise Transient("the answer broke off: it is no whole JSON", code=BROKEN_OFF)
 
     def _is_cut(self, head: Head, whole: bytes) -> bool:
         """Whether a whole answer lacks its end, as far as that can be told."""

@@ -1,41 +1,38 @@
 """The gateway: its parts put together, and the handlers of the routes that Ollama's own clients call.
 
 Rule: it decides nothing of queues, leases and journals; those are the engine's. A request is taken up as a job in one
-commit before its client hears of it, and the job goes on without the client.
+commit before its client hears of it, and the job goes on without the client. [GATEWAY-1] [GATEWAY-10]
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 from starlette.responses import Response
 
-from sagalog import aio
+from sagalog import QueueStatus, aio
 from sagalog.aio import AsyncEngine
 from sagalog_http import Call, Stream
 from sagalog_http.errors import Forbidden
-from sagalog_ollama.dialects import JSON, Dialect, dialect_of
+from sagalog_ollama.dialects import JSON, dialect_of
 from sagalog_ollama.errors import InventoryUnknown, QueueFull, UnknownModel
 from sagalog_ollama.execution import KIND, WAIVER, Execution, Request
 from sagalog_ollama.inventory import Inventory
 from sagalog_ollama.jobs import Jobs
-from sagalog_ollama.prompts import Prompt, read_prompt
+from sagalog_ollama.prompts import read_prompt
 from sagalog_ollama.proxies import Proxy, passed
 from sagalog_ollama.readers import Readers
-from sagalog_ollama.relay import Answer, Relay
+from sagalog_ollama.relay import Relay
 from sagalog_ollama.residency import Residency
 from sagalog_ollama.settings import Settings
 from sagalog_ollama.upstream import Upstream
 
 _log: Final = logging.getLogger("sagalog.ollama")
 
-# Headers of a client that the target gets with its request.
-_PASSED_HEADERS: Final = ("content-type", "accept")
 _PRUNE_S: Final = 600.0
 _BACKLOG_S: Final = 1.0
 
@@ -63,8 +60,13 @@ class Gateway:
         self._running: list[asyncio.Task[Any]] = []
 
     async def start(self, stopping: asyncio.Event) -> None:
-        """Set the queue as the settings say, read the inventory, and begin to work, until the event is set."""
-        await self.engine.limit_queue(self.settings.queue, slots=1)
+        """Set the queue as the settings say, read the inventory, and work until the event is set. [GATEWAY-2]"""
+        before = await self._queue()
+        if before is None:
+            await self.engine.limit_queue(self.settings.queue, slots=1)
+        elif before.slots != 1:
+            # What else an operator has set of the queue, such as a breaker, stays.
+            await self.engine.limit_queue(self.settings.queue, slots=1, rate=before.rate, breaker=before.breaker)
         await self.engine.set_queue(self.settings.queue, affinity_wait_ms=self.settings.affinity_wait_ms or None)
         await self.inventory.poll()
         self._running = [
@@ -94,21 +96,17 @@ class Gateway:
         if self._waiting >= self.settings.waiting_max:
             raise QueueFull(f"{self._waiting:,} requests wait; wait, and send it again", retry_after_ms=5_000)
         job = await self.jobs.create(request, body, call.header("idempotency-key"), call.actor)
+        self.jobs.require_kept(job)
         headers = {"x-sagalog-job-id": job.id, "x-sagalog-queue-position": str(self._waiting + 1)}
         if "respond-async" in (call.header("prefer") or "").lower():
             headers |= {"location": f"/jobs/{job.id}", "preference-applied": "respond-async", "content-type": JSON}
             return Response(msgspec.json.encode(await self.jobs.shown(job)), 202, headers)
-        reading = self.readers.reading(job.id)
-        reading.__enter__()
-        try:
+        with self.readers.reading(job.id):
             answer = await self.relay.answer(job, request)
-        except BaseException:
-            reading.__exit__(None, None, None)
-            raise
+        headers = {**answer.headers, **headers}
         if isinstance(answer.body, bytes):
-            reading.__exit__(None, None, None)
-            return Response(answer.body, answer.status, {**answer.headers, **headers})
-        return _streamed(dialect_of(request.path), answer, answer.body, headers, reading)
+            return Response(answer.body, answer.status, headers)
+        return passed(self.readers.read(job.id, answer.body), dialect_of(request.path), answer.status, headers)
 
     async def tags(self, _: Call) -> Response:
         """Answer the models of the target, as they were when it last answered."""
@@ -119,8 +117,11 @@ class Gateway:
         return _inventory(self.inventory.ps)
 
     async def health(self, _: Call) -> dict[str, Any]:
-        """Say whether the gateway is well: the target answers, and loads no model for too long."""
+        """Say whether the target answers, loads no model for too long, and has no open breaker. [GATEWAY-9]"""
         reasons = []
+        queue = await self._queue()
+        if queue is not None and queue.breaker_mode == "open":
+            reasons.append("breaker_open")
         if self.inventory.is_away:
             reasons.append("target_away")
         if await self._loading_ms() > self.settings.loading_max_ms:
@@ -129,18 +130,22 @@ class Gateway:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
+    async def _queue(self) -> QueueStatus | None:
+        """Return the settings of the target's queue."""
+        return next((one for one in await self.engine.queues() if one.name == self.settings.queue), None)
+
     async def _read(self, call: Call) -> tuple[Request, bytes]:
         """Look at a request; raises what its client is told where it cannot be taken up."""
         if not call.access.may_queue(self.settings.queue) or not call.access.may_kind(KIND):
             raise Forbidden(f"the token may not use the queue {self.settings.queue!r}; use another token")
-        headers = {name: value for name in _PASSED_HEADERS if (value := call.header(name)) is not None}
-        content_type = headers.setdefault("content-type", "application/json")
-        prompt: Prompt = await asyncio.to_thread(read_prompt, call.body, content_type)
+        content_type = call.header("content-type") or "application/json"
+        # A form with a file, or many pictures, take a while.
+        prompt = await asyncio.to_thread(read_prompt, call.body, content_type)
         if not await self.inventory.knows(prompt.model):
             raise UnknownModel(f'model "{prompt.model}" not found, try pulling it first')
         path = call.request.url.path
         streams = dialect_of(path).streams if prompt.stream is None else prompt.stream
-        return Request(path, call.access.token, headers, prompt, streams), call.body
+        return Request(path, call.access.token, content_type, prompt, streams), call.body
 
     def _made_worker(self) -> aio.Worker:
         worker = aio.Worker(
@@ -156,7 +161,7 @@ class Gateway:
         return worker
 
     async def _stop_working(self, stopping: asyncio.Event) -> None:
-        """Begin no more jobs once the server stops, while its last requests are still answered."""
+        """Begin no more jobs once the server stops, while its last requests are still answered. [GATEWAY-12]"""
         await stopping.wait()
         self._worker.stop()
 
@@ -175,7 +180,7 @@ class Gateway:
                 await self.engine.prune(self.settings.ttl_ms)
             except Exception as error:  # noqa: BLE001  the next one may succeed; clients are served meanwhile
                 _log.warning("what has ended could not be pruned: %s", error)
-            await asyncio.sleep(_PRUNE_S)
+            await asyncio.sleep(min(_PRUNE_S, self.settings.ttl_ms / 2_000))
 
     async def _count(self) -> None:
         """Count the jobs that wait, so that no request has to."""
@@ -184,22 +189,6 @@ class Gateway:
                 counts = await self.engine.counts(self.settings.queue)
                 self._waiting = counts.get(self.settings.queue, {}).get("pending", 0)
             await asyncio.sleep(_BACKLOG_S)
-
-
-def _streamed(
-    dialect: Dialect, answer: Answer, parts: AsyncIterator[bytes], headers: dict[str, str], reading: Any
-) -> Stream:
-    async def read() -> AsyncIterator[bytes]:
-        try:
-            async for part in parts:
-                if part:
-                    yield part
-        finally:
-            reading.__exit__(None, None, None)
-
-    media_type = answer.headers.get("content-type", "application/octet-stream")
-    others = {name: value for name, value in answer.headers.items() if name != "content-type"}
-    return passed(read(), dialect, media_type, answer.status, {**others, **headers})
 
 
 def _inventory(found: bytes | None) -> Response:

@@ -53,7 +53,7 @@ class Inventory:
         return self._loaded
 
     async def knows(self, model: str) -> bool:
-        """Say whether the target has a model; polls once more before it says no.
+        """Say whether the target has a model; polls once more before it says no. [GATEWAY-7]
 
         Where the target has never answered, every model may be there.
         """

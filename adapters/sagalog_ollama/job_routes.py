@@ -92,9 +92,11 @@ class JobRoutes:
 
     async def _events(self, task: Task, after: JournalCursor | None) -> AsyncIterator[Frame]:
         with self._gateway.readers.reading(task.id):
-            fence = after.fence if after is not None else None
-            async for entry in self._gateway.engine.journal(ANSWER, task=task.id).follow(after):
-                if entry.fence != fence or entry.number == 1:
+            journal = self._gateway.engine.journal(ANSWER, task=task.id)
+            fence, first = None if after is None else after.fence, (await journal.status()).first
+            async for entry in journal.follow(after):
+                # An attempt begins with the head of its answer.
+                if entry.fence != fence or entry.number == first:
                     fence = entry.fence
                     head = msgspec.json.decode(entry.data, type=Head)
                     yield Frame({"status": head.status, "media_type": head.media_type}, str(entry.cursor), "head")

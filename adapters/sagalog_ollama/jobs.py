@@ -1,7 +1,7 @@
 """Jobs: the requests that wait, as tasks of the target's queue, and what their clients see of them.
 
 Rule: a job is a task and nothing besides: its body an input, its answer a journal, its client a tag. Whether a client
-may see a job is decided here only; one that it may not see does not exist for it.
+may see a job is decided here only; one that it may not see does not exist for it. [GATEWAY-10] [GATEWAY-11]
 """
 
 from __future__ import annotations
@@ -99,9 +99,16 @@ class Jobs:
         task = await self._engine.get(id)
         if task is None or task.kind != KIND or task.queue != self._settings.queue or not _may_see(task, access):
             raise NotFound(f"there is no job {id!r}; GET /jobs lists yours", task=id)
-        if self._is_pruned(task):
-            raise Gone("the request and its answer were pruned since it ended; send it again", task=id)
+        self.require_kept(task)
         return task
+
+    def require_kept(self, task: Task) -> None:
+        """Refuse a job that ended so long ago that its bytes are pruned; raises Gone."""
+        if self._is_pruned(task):
+            text = (
+                "the request and its answer were pruned since it ended; send it again, under another key if it had one"
+            )
+            raise Gone(text, task=task.id)
 
     async def list(self, access: Access, limit: int) -> list[Job]:
         """Return the newest jobs that a client may see."""

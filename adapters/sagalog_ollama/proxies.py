@@ -1,16 +1,16 @@
 """Requests that wait for nothing: they go to the target as they come, and so do its answers.
 
-Rule: bytes pass in both directions while they arrive, and nothing of them is kept.
+Rule: bytes pass in both directions while they arrive, and nothing of them is kept. [GATEWAY-8]
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from sagalog_http import Call, Problem, Stream
+from sagalog_http import Call, Frame, Problem, Stream
 from sagalog_ollama.dialects import Dialect, dialect_of
 from sagalog_ollama.errors import TargetUnreachable
 from sagalog_ollama.upstream import Unreachable, Upstream, chunks, returned_headers, sent_headers
@@ -29,7 +29,7 @@ class Proxy:
             TargetUnreachable: it cannot be asked.
         """
         request = call.request
-        sent = sent_headers(request.headers.items())
+        sent = sent_headers(request.headers)
         body: AsyncIterator[bytes] | None = None
         if request.method not in ("GET", "HEAD", "DELETE") or request.headers.get("content-length", "0") != "0":
             body = call.chunks()
@@ -41,31 +41,26 @@ class Proxy:
             response = await exchange.enter_async_context(self._upstream.stream(request.method, path, sent, body))
         except Unreachable as error:
             raise TargetUnreachable(f"the target could not be asked: {error}; wait and send it again") from error
-        headers = returned_headers(response.headers.multi_items())
-        media_type = headers.pop("content-type", "application/octet-stream")
         dialect = dialect_of(request.url.path)
-        return passed(_parts(exchange, response, dialect), dialect, media_type, response.status_code, headers)
+        parts = _parts(exchange, response, dialect)
+        return passed(parts, dialect, response.status_code, returned_headers(response))
 
 
-def passed(
-    parts: AsyncIterator[bytes], dialect: Dialect, media_type: str, status: int, headers: dict[str, str]
-) -> Stream:
+def passed(parts: AsyncIterator[bytes], dialect: Dialect, status: int, headers: Mapping[str, str]) -> Stream:
     """Return an answer whose bytes pass as they are; a stream that has to end tells its clients why."""
+    others = dict(headers)
+    media_type = others.pop("content-type", "application/octet-stream")
 
     def failed(problem: Problem) -> bytes | None:
         return (
             dialect.error_frame(problem.status, problem.detail) if media_type.startswith(dialect.media_type) else None
         )
 
-    return Stream(
-        parts,
-        lambda frame: bytes(frame.data),
-        media_type,
-        failed,
-        status=status,
-        headers=headers,
-        is_begun_at_once=True,
-    )
+    return Stream(parts, _as_it_is, media_type, failed, status=status, headers=others, is_begun_at_once=True)
+
+
+def _as_it_is(frame: Frame) -> bytes:
+    return bytes(frame.data)
 
 
 async def _parts(exchange: AsyncExitStack, response: Any, dialect: Dialect) -> AsyncIterator[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -54,6 +54,12 @@ class Readers:
             yield
         finally:
             self._reading[id] -= 1
+
+    async def read(self, id: str, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Give the parts of a job's answer, and count their client as a reader meanwhile."""
+        with self.reading(id):
+            async for part in parts:
+                yield part
 
     async def close(self) -> None:
         """End all watches: what has no reader now is kept."""

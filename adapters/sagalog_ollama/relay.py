@@ -1,7 +1,7 @@
 """The relay: a job's journal -> the answer that its client waits for.
 
 Rule: the true status is given as long as nothing was sent. From then on an error is a frame of the route's dialect. A
-client that has content of one attempt gets nothing of another; one that has none goes on waiting.
+client that has content of one attempt gets nothing of another; one that has none goes on waiting. [GATEWAY-5]
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 Rule: bodies are never changed. While others wait for what a job has loaded, an empty prompt with its model and its
 runner options keeps that loaded, for a bounded time; after the last of them another one says what the client's own
 `keep_alive` would have said. Both are sent while the job runs, so no other job comes in between.
+[GATEWAY-3] [GATEWAY-4]
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _FIRST_S: Final = (0.02, 0.25, 1.0)
 # A job without company looks whether others wait by now, after commits, but not after each flush of its own answer.
 _LOOK_MS: Final = 5_000
 _PAUSE_S: Final = 0.25
+_GIVE_BACK_S: Final = 10.0
 _SPACE: Final = "ollama-residency"
 
 
@@ -70,9 +72,17 @@ class Residency:
         finally:
             pinning.cancel()
             await asyncio.gather(pinning, return_exceptions=True)
-        if self._pinned == prompt.residency and not await self._is_awaited(prompt):
-            self._pinned = None
-            await self._load(prompt, prompt.keep_alive)
+            if self._pinned == prompt.residency and not await self._is_awaited(prompt):
+                await self._give_back(prompt)
+
+    async def _give_back(self, prompt: Prompt) -> None:
+        """Have the model stay for the time that the client asks for; a target that hangs holds no queue up."""
+        self._pinned = None
+        try:
+            async with asyncio.timeout(_GIVE_BACK_S):
+                await self._load(prompt, prompt.keep_alive)
+        except TimeoutError:
+            _log.info("the time of the model %s could not be set in time", prompt.model)
 
     async def _pin(self, prompt: Prompt, answering: asyncio.Event) -> None:
         pauses = self._pauses()

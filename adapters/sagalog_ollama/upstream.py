@@ -6,7 +6,7 @@ connection, to the gateway or to a browser, follows no redirect, asks for no com
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -17,20 +17,9 @@ from sagalog_ollama.settings import Settings
 _CONNECT_S: Final = 10.0
 # The least that a request of ours without a body of a client may take: a poll must not hang behind a load.
 _POLL_S: Final = 10.0
-# Of one connection [RFC 9110, 7.6.1], or of the gateway and not of the target.
-_NOT_SENT: Final = frozenset(
-    (
-        "accept-encoding", "authorization", "connection", "content-length", "cookie", "expect", "forwarded", "host",
-        "idempotency-key", "keep-alive", "origin", "prefer", "proxy-authorization", "proxy-connection", "referer",
-        "te", "trailer", "transfer-encoding", "upgrade", "via",
-    )
-)  # fmt: skip
-_NOT_RETURNED: Final = frozenset(
-    (
-        "alt-svc", "connection", "date", "keep-alive", "proxy-authenticate", "server", "set-cookie", "te", "trailer",
-        "transfer-encoding", "upgrade", "vary",
-    )
-)  # fmt: skip
+# The headers that pass; all others are of one connection, of the gateway or of a browser.
+_SENT: Final = ("content-type", "accept", "range")
+_RETURNED: Final = ("content-type", "content-length", "content-range", "accept-ranges", "retry-after")
 
 
 class Unreachable(Exception):
@@ -118,22 +107,11 @@ async def chunks(response: httpx.Response) -> AsyncIterator[bytes]:
             yield chunk
 
 
-def sent_headers(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+def sent_headers(given: Mapping[str, str]) -> dict[str, str]:
     """Return the headers of a client that the target gets."""
-    return _kept(given, _NOT_SENT, ("x-forwarded-", "x-sagalog-", "sec-", "access-control-"))
+    return {name: given[name] for name in _SENT if name in given}
 
 
-def returned_headers(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+def returned_headers(response: httpx.Response) -> dict[str, str]:
     """Return the headers of the target that a client gets."""
-    return _kept(given, _NOT_RETURNED, ("x-sagalog-", "access-control-"))
-
-
-def _kept(given: Iterable[tuple[str, str]], left_out: frozenset[str], prefixes: tuple[str, ...]) -> dict[str, str]:
-    pairs = [(name.lower(), value) for name, value in given]
-    # A header that `Connection` names is of that connection too.
-    named = {part.strip().lower() for name, value in pairs if name == "connection" for part in value.split(",")}
-    return {
-        name: value
-        for name, value in pairs
-        if name not in left_out and name not in named and not name.startswith(prefixes)
-    }
+    return {name: response.headers[name] for name in _RETURNED if name in response.headers}

@@ -320,6 +320,11 @@ def pruned(log: Log, digest: str, size_bytes: int, older_than_ms: int = 0) -> Lo
     return added(log, e.Pruned((digest,), size_bytes, older_than_ms), store)
 
 
+def appended(log: Log, stream: str) -> e.JournalAppended:
+    """The first append to a journal."""
+    return next(one.event for one in log if one.stream == stream and isinstance(one.event, e.JournalAppended))
+
+
 def first(log: Log, stream: str) -> e.Created:
     """The creation of a task."""
     created = next(one.event for one in log if one.stream == stream)
@@ -517,6 +522,8 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: pruned(without(log, 2, stream="task/old"), sha256(b"old").hexdigest(), 3),
         lambda log: pruned(log, sha256(b"old").hexdigest(), 4),
         lambda log: pruned(log, sha256(b"old").hexdigest(), 3, 10**9),
+        lambda log: pruned(log, appended(log, TOKENS).digest, appended(log, TOKENS).size_bytes, 10**9),
+        lambda log: pruned(log, appended(log, BUILD).digest, appended(log, BUILD).size_bytes),
     ],
 }
 

@@ -23,7 +23,7 @@ from sagalog_cli.tables import Cell, Table, printable, show_line, show_table
 from sagalog_cli.times import distance, duration
 
 if TYPE_CHECKING:
-    from sagalog_ollama.client import Client  # a listing of commands does not import it
+    from sagalog_cli.ollama.client import Client  # a listing of commands does not import it
 
 _HERE: Final = "sagalog_cli.ollama.commands"
 
@@ -148,7 +148,7 @@ def ps(session: Session, /, url: str, token: str | None) -> None:
 
 def _client(url: str, token: str | None) -> Client:
     with gateway_command.extra():
-        from sagalog_ollama.client import Client
+        from sagalog_cli.ollama.client import Client
 
     return Client(url, token)
 

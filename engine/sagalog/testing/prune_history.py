@@ -74,7 +74,8 @@ class _Tasks:
 def prunings(log: Sequence[Recorded]) -> Found:
     """Check that all tasks which may need the pruned bytes had ended, and long enough ago. [PRUNE-1]"""
     tasks = _Tasks()
-    named: defaultdict[str, list[str]] = defaultdict(list)
+    # By digest, the ids of the tasks for which events name it; None where a journal of no task does.
+    named: defaultdict[str, list[str | None]] = defaultdict(list)
     sizes: dict[str, int] = {}
     for event in log:
         now, id = event.event, event.stream.partition("/")[2]
@@ -82,7 +83,10 @@ def prunings(log: Sequence[Recorded]) -> Found:
             for digest in now.digests:
                 if digest not in named:
                     yield event, f"it prunes {digest}, which no task names"
-                for one in {other for task in named.pop(digest, ()) for other in tasks.needing(task)}:
+                naming = named.pop(digest, ())
+                if None in naming:
+                    yield event, f"it prunes {digest}, which a journal of no task names"
+                for one in {other for task in naming if task is not None for other in tasks.needing(task)}:
                     ended_ms = tasks.ended_ms[one]
                     if ended_ms is None or ended_ms + now.older_than_ms > event.at_ms:
                         yield event, f"it prunes {digest}, and task {one!r} has not ended {now.older_than_ms} ms before"
@@ -94,3 +98,6 @@ def prunings(log: Sequence[Recorded]) -> Found:
             for digest, size_bytes in named_in(now):
                 named[digest].append(id)
                 sizes[digest] = size_bytes
+        elif isinstance(now, e.JournalAppended):
+            named[now.digest].append(now.task)
+            sizes[now.digest] = now.size_bytes

@@ -93,7 +93,6 @@ def test_a_connection_that_ends_early_is_unknown_of_a_submit_alone(name: str) ->
         (403, 3, "--token or OLLAMA_API_KEY"),
         (400, 3, "change what the message names"),
         (404, 4, "--url or OLLAMA_HOST"),
-        (410, 4, "--url or OLLAMA_HOST"),
         (429, 6, "wait"),
         (500, 6, "wait"),
         (503, 6, "wait"),
@@ -109,6 +108,12 @@ def test_a_refusal_has_the_status_of_what_to_do_next(name: str, status: int, exp
     assert f"{url}: a \x1b[31mreason (status {status})" == error["message"]
     assert hint in error["hint"]
     assert r"a \x1b[31mreason" in human.err
+
+
+def test_a_job_that_was_pruned_is_status_4_and_so_is_its_key() -> None:
+    with standing_in(http(410, {"error": "it was pruned"})) as url:
+        assert "`sagalog ollama jobs` shows the jobs" in told(asked(url, "ollama jobs"), 4)["hint"]
+        assert "another --idempotency-key" in told(asked(url, "ollama submit", "--idempotency-key=k"), 4)["hint"]
 
 
 def test_a_key_of_another_request_is_a_conflict() -> None:

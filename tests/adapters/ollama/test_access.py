@@ -100,6 +100,7 @@ def test_a_token_of_other_queues_asks_no_model(closed: Gateway) -> None:
 
 
 def test_a_job_is_visible_to_its_token_and_to_admin_only(closed: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-10]"""
     upstream.next("/api/chat", Script.example(STREAM))
     ann, bob = token(closed, "ann", "read", "produce"), token(closed, "bob", "read", "produce")
     admin = token(closed, "root", "admin")

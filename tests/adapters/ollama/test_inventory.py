@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from sagalog import Breaker
 from tests.adapters.ollama.gateways import Gateway, gateway
 from tests.faulty_upstream import FaultyUpstream, Script
 from tests.ollama_server.examples import EXAMPLES
@@ -34,6 +35,7 @@ def test_clients_are_answered_without_asking_the_target(ollama: Gateway, upstrea
 
 
 def test_the_inventory_is_kept_while_the_target_is_away(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-9]"""
     with gateway(tmp_path, upstream.url, poll_interval_ms=100) as ollama:
         tags = ollama.client.get("/api/tags").content
         assert {"status": "ok", "degraded": False} == health(ollama)
@@ -65,7 +67,7 @@ def test_an_inventory_that_cannot_be_read_counts_as_away(
 
 
 def test_a_load_that_takes_too_long_is_degraded(tmp_path: Path, upstream: FaultyUpstream) -> None:
-    """Its lists stay green while a target hangs in a load; only the age of the load tells."""
+    """Its lists stay green while a target hangs in a load; only the age of the load tells. [GATEWAY-9]"""
     upstream.next("/api/chat", Script())
     with gateway(tmp_path, upstream.url, loading_max_ms=1_000, grace_ms=0) as ollama:
         id = ollama.submit()
@@ -95,3 +97,24 @@ def test_a_poll_does_not_wait_for_the_embedding_model(tmp_path: Path, upstream: 
     with gateway(tmp_path, upstream.url, embedding_model="nomic") as ollama:
         assert 200 == ollama.client.get("/api/tags").status_code
         assert 404 == ollama.chat(model="absent").status_code
+
+
+def test_a_breaker_that_an_operator_has_set_stays_and_is_told(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    with gateway(tmp_path, upstream.url) as ollama:
+        ollama.engine.limit_queue(ollama.settings.queue, slots=1, breaker=Breaker(failures=1))
+    upstream.next("/api/chat", Script().reset())
+
+    with gateway(tmp_path, upstream.url, grace_ms=0) as ollama:
+        ollama.submit()
+
+        ollama.wait_until(lambda: health(ollama)["degraded"] is True)
+        assert ["breaker_open"] == health(ollama)["reasons"]
+
+
+def test_the_queue_of_a_target_runs_one_job_whatever_was_set(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    with gateway(tmp_path, upstream.url) as ollama:
+        ollama.engine.limit_queue(ollama.settings.queue, slots=5)
+
+    with gateway(tmp_path, upstream.url) as ollama:
+        [queue] = ollama.engine.queues()
+        assert 1 == queue.slots

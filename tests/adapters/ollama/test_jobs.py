@@ -107,6 +107,7 @@ def test_a_job_that_waits_is_cancelled_at_once(ollama: Gateway, upstream: Faulty
 
 
 def test_cancelling_a_job_that_runs_ends_its_request(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-10]"""
     upstream.next("/api/chat", Script())
     upstream.next("/api/chat", Script.example(STREAM))
     id = ollama.submit()
@@ -133,6 +134,7 @@ def test_a_job_that_has_ended_stays_as_it_is(ollama: Gateway, upstream: FaultyUp
 
 
 def test_a_key_that_was_seen_joins_its_job(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-10]"""
     gate = Gate()
     upstream.next("/api/chat", Script().head().wait(gate).send(STREAM.body).end())
     key = {"idempotency-key": "monday"}
@@ -144,6 +146,15 @@ def test_a_key_that_was_seen_joins_its_job(ollama: Gateway, upstream: FaultyUpst
 
     assert (STREAM.body, id) == (answer.content, answer.headers["x-sagalog-job-id"])
     assert 1 == len(upstream.of("/api/chat"))
+
+
+def test_a_key_joins_its_job_whatever_else_the_client_sends(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script.example(STREAM))
+    key = {"idempotency-key": "monday"}
+
+    ids = {ollama.submit(headers={**key, **more}) for more in ({}, {"accept": "*/*", "user-agent": "another"})}
+
+    assert 1 == len(ids)
 
 
 def test_a_key_with_another_body_is_409(ollama: Gateway, upstream: FaultyUpstream) -> None:
@@ -208,6 +219,17 @@ def test_a_cursor_of_an_earlier_attempt_goes_on_at_the_new_one(ollama: Gateway, 
     assert ("head", STREAM.body) == (found[0][0], content(found))
 
 
+def test_a_cursor_before_the_first_entry_begins_with_the_head(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script().head().send(STREAM.frames[0]).close(), Script.example(STREAM))
+    id = ollama.submit()
+    ollama.ended(id)
+    first = int(events(ollama.client.get(f"/jobs/{id}/stream").text)[0][1].partition("-")[2])
+
+    for cursor in ("0-0", "1-0", f"2-{first - 1}"):
+        found = events(ollama.client.get(f"/jobs/{id}/stream", params={"after": cursor}).text)
+        assert ("head", STREAM.body) == (found[0][0], content(found)), cursor
+
+
 def test_a_cursor_that_is_none_is_400(ollama: Gateway, upstream: FaultyUpstream) -> None:
     upstream.next("/api/chat", Script.example(STREAM))
     id = ollama.submit()
@@ -241,11 +263,23 @@ def test_the_whole_answer_is_an_artifact_of_its_job(ollama: Gateway, upstream: F
     assert 404 == ollama.client.get(f"/jobs/{id}/artifacts/other").status_code
 
 
+def test_the_text_of_an_answer_is_an_artifact_too(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script.example(STREAM))
+    id = ollama.submit()
+    ollama.ended(id)
+
+    answer = ollama.client.get(f"/jobs/{id}/artifacts/text")
+
+    said = "".join(str(frame["message"]["content"]) for frame in STREAM.lines)
+    assert (said, "text/plain; charset=utf-8") == (answer.text, answer.headers["content-type"])
+
+
 def test_an_artifact_is_one_by_job_and_name_over_attempts(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-11]"""
     upstream.next("/api/chat", Script().head().send(STREAM.frames[0]).close(), Script.example(STREAM))
     id = ollama.submit()
 
-    assert ["completion"] == ollama.ended(id)["artifacts"]
+    assert ["completion", "text"] == sorted(ollama.ended(id)["artifacts"])
     assert STREAM.body == ollama.client.get(f"/jobs/{id}/artifacts/completion").content
 
 
@@ -292,3 +326,32 @@ def test_a_body_of_a_request_is_no_secret_of_the_log(ollama: Gateway, upstream: 
 
     assert not [one for one in ollama.engine.history(id) if canary in one.body]
     assert CHAT["model"] == ollama.job(id)["model"]
+
+
+def test_a_job_that_was_pruned_is_410_and_leaves_the_list(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-11]"""
+    upstream.next("/api/chat", Script.example(STREAM))
+    key = {"idempotency-key": "monday"}
+    with gateway(tmp_path, upstream.url, ttl_ms=1_000) as ollama:
+        id = ollama.submit(headers=key)
+        ollama.ended(id)
+        ollama.wait_until(lambda: ollama.client.get(f"/jobs/{id}").status_code == 410)
+
+        for path in ("", "/answer", "/stream", "/artifacts/completion"):
+            answer = ollama.client.get(f"/jobs/{id}{path}")
+            assert (410, "gone") == (answer.status_code, answer.json()["code"])
+        assert [] == ollama.client.get("/jobs").json()["jobs"]
+        ollama.wait_until(lambda: ollama.engine.prune(0).blobs == 0)
+        assert 410 == ollama.chat(headers=key).status_code
+        assert ollama.engine.verify().ok
+
+
+def test_a_gateway_prunes_what_ended_longer_ago_than_its_ttl(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script.example(STREAM))
+    with gateway(tmp_path, upstream.url) as ollama:
+        ollama.ended(ollama.submit())
+        assert ollama.engine.verify().pruned == 0
+
+    with gateway(tmp_path, upstream.url, ttl_ms=1_000) as ollama:
+        ollama.wait_until(lambda: ollama.engine.verify().pruned > 0)
+        assert ollama.engine.verify().ok

@@ -106,6 +106,7 @@ def ended(folder: Path, ids: list[str]) -> list[str]:
 
 
 def test_a_restart_resumes_what_waits_and_what_was_at_work(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-1]"""
     gate = Gate()
     upstream.next("/api/chat", Script().head().send(STREAM.frames[0]).wait(gate))
     with process(tmp_path, upstream.url) as first:
@@ -121,6 +122,7 @@ def test_a_restart_resumes_what_waits_and_what_was_at_work(tmp_path: Path, upstr
 
 
 def test_a_restart_resumes_what_was_loading(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-1]"""
     upstream.next("/api/chat", Script())
     with process(tmp_path, upstream.url) as first:
         id = first.submit()
@@ -135,7 +137,7 @@ def test_a_restart_resumes_what_was_loading(tmp_path: Path, upstream: FaultyUpst
 def test_a_client_of_another_gateway_learns_that_its_answer_begins_anew(
     tmp_path: Path, upstream: FaultyUpstream
 ) -> None:
-    """Its content is of an attempt that is over; a client without content just goes on waiting."""
+    """Its content is of an attempt that is over; a client without content just goes on waiting. [GATEWAY-5]"""
     gate = Gate()
     upstream.next("/api/chat", Script().head().send(STREAM.frames[0]).wait(gate), Script.example(STREAM))
     key = {"idempotency-key": "same"}
@@ -157,6 +159,7 @@ def test_a_client_of_another_gateway_learns_that_its_answer_begins_anew(
 
 
 def test_sigterm_lets_the_job_that_runs_end(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-12]"""
     gate = Gate()
     upstream.next("/api/chat", Script().head().send(STREAM.frames[0]).wait(gate).send(STREAM.body).end())
     with process(tmp_path, upstream.url) as running:
@@ -237,7 +240,9 @@ def require_whole(folder: Path, url: str, ids: list[str]) -> None:
     with process(folder, url) as last:
         assert {"completed"} == set(ended(folder, ids))
         for id in ids:
-            lines = frames(last.client.get(f"/jobs/{id}/answer").content)
+            answer = last.client.get(f"/jobs/{id}/answer")
+            assert answer.status_code == 200, answer.text
+            lines = frames(answer.content)
             assert [True] == [line["done"] for line in lines if line["done"]]
             assert lines[-1]["done"]
     with store(folder) as engine:
@@ -248,6 +253,7 @@ def require_whole(folder: Path, url: str, ids: list[str]) -> None:
 
 
 def test_a_gateway_that_is_killed_loses_no_request(tmp_path: Path) -> None:
+    """[GATEWAY-1]"""
     with OllamaServer(Settings(models=("a", "b"), tokens_per_second=50)) as server:
         ids = kill_at_random(tmp_path, server.url, 4, seed=1)
 

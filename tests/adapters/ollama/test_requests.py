@@ -17,6 +17,7 @@ STREAM = EXAMPLES["chat stream"]
 
 
 def test_a_stream_passes_byte_for_byte_with_its_content_type(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-5]"""
     upstream.next("/api/chat", Script.example(STREAM))
 
     answer = ollama.chat()
@@ -35,6 +36,7 @@ def test_a_whole_answer_passes_byte_for_byte(ollama: Gateway, upstream: FaultyUp
 
 
 def test_the_target_gets_the_body_byte_for_byte(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-4]"""
     upstream.next("/api/chat", Script.example(STREAM))
     body = b'{ "model":"tiny" ,"unknown":[1e400, "\\u00e9"],"messages":[], "keep_alive": "7m"  }'
 
@@ -58,6 +60,7 @@ def test_the_target_gets_no_header_that_is_the_gateways(tmp_path: Path, upstream
 
 
 def test_a_chunk_reaches_the_client_before_the_next_one_is_there(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-5]"""
     gate = Gate()
     first, *others = STREAM.frames
     upstream.next("/api/chat", Script().head().send(first).wait(gate).send(b"".join(others)).end())
@@ -77,6 +80,7 @@ def test_frames_that_are_split_at_any_byte_pass(ollama: Gateway, upstream: Fault
 
 
 def test_jobs_run_one_at_a_time(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-2]"""
     gate = Gate()
     upstream.next("/api/chat", Script().head().wait(gate).send(STREAM.body).end())
     upstream.next("/api/chat", *(Script.example(STREAM) for _ in range(4)))
@@ -92,7 +96,7 @@ def test_jobs_run_one_at_a_time(ollama: Gateway, upstream: FaultyUpstream) -> No
 
 
 def test_a_request_that_comes_later_is_begun_without_a_poll(ollama: Gateway, upstream: FaultyUpstream) -> None:
-    """The worker waits for commits: a poll of the store would cost each request its interval."""
+    """The worker waits for commits: a poll of the store would cost each request its interval. [GATEWAY-2]"""
     upstream.always("/api/chat", Script.example(STREAM))
     ollama.chat()
 
@@ -116,6 +120,7 @@ def test_an_answer_names_its_job_and_its_place(ollama: Gateway, upstream: Faulty
 
 @pytest.mark.parametrize("status", [400, 404, 429, 499, 500, 502, 503])
 def test_an_answer_with_an_error_is_final_and_passes(ollama: Gateway, upstream: FaultyUpstream, status: int) -> None:
+    """[GATEWAY-6]"""
     upstream.next("/api/chat", Script.error(status, "made up"))
 
     answer = ollama.chat()
@@ -143,6 +148,7 @@ def test_an_answer_that_an_operator_names_is_tried_again(tmp_path: Path, upstrea
 
 
 def test_a_target_that_flaps_is_tried_again_without_loss(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-6]"""
     upstream.next("/api/chat", *flapping(2, lambda: Script().reset(), Script.example(STREAM)))
 
     answer = ollama.chat()
@@ -152,6 +158,7 @@ def test_a_target_that_flaps_is_tried_again_without_loss(ollama: Gateway, upstre
 
 
 def test_three_attempts_are_made_and_the_last_error_is_kept(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-6]"""
     upstream.next("/api/chat", *(Script().reset() for _ in range(3)))
 
     answer = ollama.chat()
@@ -191,7 +198,7 @@ def test_json_that_ends_too_early_is_tried_again(ollama: Gateway, upstream: Faul
 
 
 def test_a_stream_that_breaks_off_ends_with_an_error_frame(ollama: Gateway, upstream: FaultyUpstream) -> None:
-    """The official Python client takes a stream that just ends for a whole one."""
+    """The official Python client takes a stream that just ends for a whole one. [GATEWAY-5]"""
     first = STREAM.frames[0]
     upstream.next("/api/chat", Script().head().send(first).close(), Script.example(STREAM))
 
@@ -242,6 +249,7 @@ def test_a_target_that_falls_silent_is_tried_again(tmp_path: Path, upstream: Fau
 
 
 def test_an_unknown_model_is_404_after_one_more_poll(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-7]"""
     before = len(upstream.of("/api/tags"))
 
     answer = ollama.chat(model="absent")
@@ -326,6 +334,7 @@ def test_the_errors_of_messages_have_the_form_of_anthropic(ollama: Gateway) -> N
 
 
 def test_embeddings_run_side_by_side_and_past_the_queue(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-8]"""
     chat, embed = Gate(), Gate()
     upstream.next("/api/chat", Script().head().wait(chat).send(STREAM.body).end())
     vectors = EXAMPLES["embed"]
@@ -389,6 +398,7 @@ def test_the_gateway_says_that_it_runs_also_while_the_target_is_away(ollama: Gat
 
 
 def test_a_job_goes_on_without_its_client(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-10]"""
     gate = Gate()
     upstream.next("/api/chat", Script().head().wait(gate).send(STREAM.body).end())
     with ollama.client.stream("POST", "/api/chat", json=CHAT) as answer:

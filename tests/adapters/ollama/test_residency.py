@@ -47,6 +47,7 @@ def drained(ollama: Gateway) -> None:
 
 
 def test_jobs_of_the_loaded_model_come_first(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-3]"""
     gate = blocked(ollama, upstream)
     for model in ("other", "tiny", "other", "tiny:latest"):
         ollama.submit(model=model)
@@ -115,6 +116,7 @@ def test_a_model_that_the_target_has_loaded_is_drained_first(tmp_path: Path, ups
 
 
 def test_a_model_is_kept_loaded_while_others_wait_for_it(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-4]"""
     gate = blocked(ollama, upstream, keep_alive=0, options={"num_ctx": 4_096, "seed": 1})
     ollama.submit(options={"num_ctx": 4_096})
     upstream.wait_for("/api/generate")
@@ -127,6 +129,7 @@ def test_a_model_is_kept_loaded_while_others_wait_for_it(ollama: Gateway, upstre
 
 
 def test_the_time_of_the_last_client_counts_after_the_last_job(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    """[GATEWAY-4]"""
     gate = blocked(ollama, upstream)
     ollama.submit(keep_alive="7m")
     upstream.wait_for("/api/generate")
@@ -145,6 +148,17 @@ def test_a_client_that_asks_for_no_time_leaves_it_to_the_target(ollama: Gateway,
     drained(ollama)
 
     assert "keep_alive" not in asked(upstream, "/api/generate")[-1]
+
+
+def test_the_time_is_given_back_after_a_last_job_that_fails(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    gate = blocked(ollama, upstream)
+    ollama.submit(keep_alive="7m")
+    upstream.wait_for("/api/generate")
+    upstream.next("/api/chat", Script.error(500))
+    gate.open()
+    drained(ollama)
+
+    assert "7m" == asked(upstream, "/api/generate")[-1]["keep_alive"]
 
 
 def test_a_job_without_company_is_left_alone(ollama: Gateway, upstream: FaultyUpstream) -> None:
@@ -178,6 +192,7 @@ def loaded_at(url: str) -> list[dict[str, Any]]:
 
 
 def test_forty_chats_with_two_models_in_turn_load_each_once(tmp_path: Path) -> None:
+    """[GATEWAY-3]"""
     with OllamaServer(Settings(models=("a", "b"), tokens_per_second=50)) as server:
         with (
             gateway(tmp_path, server.url, affinity_wait_ms=0) as ollama,
@@ -195,7 +210,7 @@ def test_forty_chats_with_two_models_in_turn_load_each_once(tmp_path: Path) -> N
 
 
 def test_another_model_starts_within_the_bound_and_one_job(tmp_path: Path) -> None:
-    """Under constant load for one model, the jobs of the other would otherwise wait for ever."""
+    """Under constant load for one model, the jobs of the other would otherwise wait for ever. [GATEWAY-3]"""
     bound_ms = 1_000
     with (
         OllamaServer(Settings(models=("a", "b"), tokens_per_second=50)) as server,

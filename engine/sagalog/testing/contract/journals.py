@@ -11,7 +11,7 @@ from unittest.mock import ANY
 from sagalog.engine.entries import JournalWrite
 from sagalog.engine.journal_values import JournalCursor, framed
 from sagalog.engine.lease import Lease
-from sagalog.errors import Conflict, InvalidValue, LeaseLost, NotFound, OverBound, SagalogError, WrongState
+from sagalog.errors import Conflict, InvalidValue, LeaseLost, NotFound, OverBound, Pruned, SagalogError, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import JOURNAL_CARRY_EVENTS, JOURNAL_ENTRIES_MAX
@@ -279,3 +279,35 @@ class JournalContract(Contract):
         assert self.claim()[0].task.id == "t"
         assert self.engine.journals()[0] == self.engine.journal("build").status()
         assert self.engine.journals()[0].size_bytes == ANY
+
+    # --- what is pruned ---------------------------------------------------------------------------------------
+
+    def test_entries_of_a_task_are_pruned_with_it(self) -> None:
+        """[PRUNE-1] [PRUNE-3]"""
+        self.create("t")
+        lease = self.acquire("t")
+        self.write(lease, "tokens", b"a", b"b")
+        assert self.engine.prune(0).blobs == 0
+        lease.complete()
+        assert self.engine.prune(0).blobs == 1
+        journal = self.engine.journal("tokens", task="t")
+        assert (journal.status().entries, journal.status().closed) == (2, True)
+        error = self.refused(Pruned, journal.read)
+        assert error.task == "t"
+        self.sound()
+        self.engine.rebuild()
+        self.sound()
+
+    def test_entries_of_a_journal_of_no_task_stay(self) -> None:
+        """[PRUNE-1]"""
+        self.create("t")
+        lease = self.acquire("t")
+        self.write(lease, "tokens", b"a")
+        lease.complete()
+        journal = self.engine.journal("build")
+        journal.append([b"a"])
+        journal.close()
+        assert self.engine.prune(0).blobs == 0
+        assert self.found("build") == [("0-1", b"a")]
+        assert self.found("tokens", "t") == [("1-1", b"a")]
+        self.sound()

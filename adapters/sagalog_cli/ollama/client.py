@@ -15,7 +15,7 @@ import msgspec
 try:
     import httpx
 except ImportError as error:
-    raise ImportError('sagalog_ollama.client needs httpx: pip install "sagalog[ollama]"') from error
+    raise ImportError('sagalog ollama needs httpx: pip install "sagalog[ollama]"') from error
 
 from sagalog import Conflict, NotFound, Rejected, SagalogError, Unavailable, Unknown
 from sagalog_ollama.dialects import text_of
@@ -138,6 +138,8 @@ class Client:
         is_job = path.startswith("/jobs")
         if status in (401, 403):
             raise Rejected(text, hint=_UNKNOWN_CALLER)
+        if status == 410 and not is_job:
+            raise NotFound(text, hint="repeat the command with another --idempotency-key, or with none")
         if status in (404, 410):
             raise NotFound(text, hint=_NO_JOB if is_job else _NO_MODEL)
         if status == 409 and not is_job:
