@@ -88,6 +88,7 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._is_stopping = False
+        self._signal: int | None = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -100,6 +101,11 @@ class Server:
         host, port = self.address
         scheme = "http" if self._tls is None else "https"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    @property
+    def signal(self) -> int | None:
+        """The number of the signal that has told it to stop; None: none has."""
+        return self._signal
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return 0 after a graceful end. Call it in the main thread."""
@@ -166,6 +172,7 @@ class Server:
             # Threads may be in the middle of a call; the store takes a killed process.
             os._exit(128 + number)
         self._is_stopping = True
+        self._signal = number
         LOG.info("stopping by signal %d; a second one ends it at once", number)
         self._stop()
 

@@ -9,6 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+try:
+    # What is imported below needs them, and would name another extra.
+    import httpx  # noqa: F401
+    import starlette  # noqa: F401
+    import uvicorn  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        'sagalog_ollama.serving needs httpx, uvicorn and starlette: pip install "sagalog[ollama]"'
+    ) from error
+
 from sagalog import Engine
 from sagalog.aio import AsyncEngine
 from sagalog_http import Application, Capacity, Server
@@ -32,7 +42,6 @@ def server_of(engine: Engine, settings: Settings) -> Server:
     Raises:
         BindRefused: the address would give others access without a token, or show tokens to the network.
         Unavailable: the address is in use, or not of this machine.
-        InvalidValue: a host or an origin has no form.
     """
     host, port = address_of(settings.bind)
     gateway = Gateway(AsyncEngine(engine, _THREADS, shares=True), settings)

@@ -18,6 +18,7 @@ import msgspec
 
 from sagalog import InvalidValue
 from sagalog.kernel.bounds import BLOB_BYTES_MAX, TIME_MS_MAX
+from sagalog_http.origins import Origins
 
 PREFIX: Final = "SAGALOG_OLLAMA_"
 # Every route that can make the target load a chat model: one that is left out swaps models behind the queue's back.
@@ -113,6 +114,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_
                 raise _refusal(
                     "queue_paths", f"{path!r} is no route that can wait; these can: {', '.join(QUEUE_PATHS)}"
                 )
+        _check_origins(self.hosts, self.origins)
+        token = self.target_token
+        if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+            raise _refusal("target_token", "expected letters, digits and signs of ASCII, as a header can hold them")
         for status in self.retry_statuses:
             if not 400 <= status <= 599:
                 raise _refusal("retry_statuses", f"expected statuses from 400 to 599, found {status}")
@@ -233,6 +238,14 @@ def _check_target(target: str) -> None:
         raise _refusal("target", "a name or a password has no place in it; give the token as target_token")
     if not is_address or parts.path.strip("/") or parts.query or parts.fragment:
         raise _refusal("target", text)
+
+
+def _check_origins(hosts: tuple[str, ...], origins: tuple[str, ...]) -> None:
+    for name, given in (("hosts", (hosts, ())), ("origins", ((), origins))):
+        try:
+            Origins(*given)
+        except ValueError as error:
+            raise _refusal(name, str(error)) from error
 
 
 def _refusal(name: str, text: str) -> InvalidValue:

@@ -7,14 +7,17 @@ from where Ollama's own clients take them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
-from sagalog import InvalidValue, Rejected
+from sagalog_cli import arguments
 from sagalog_cli.lazy_group import LazyGroup, Place
+from sagalog_cli.ollama import gateway_command
+from sagalog_cli.ollama.gateway_command import GatewayCommand
 from sagalog_cli.session import LIMIT, Session, now_ms, options, pass_session
 from sagalog_cli.tables import Cell, Table, printable, show_line, show_table
 from sagalog_cli.times import distance, duration
@@ -44,38 +47,27 @@ def ollama() -> None:
     """
 
 
-class GatewayCommand(click.Command):
-    """A command that asks a gateway: it has no store, but an address, a token and `--json`."""
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self.params += [
-            click.Option(
-                ["--url"],
-                envvar="OLLAMA_HOST",
-                default="http://127.0.0.1:11435",
-                show_default=True,
-                show_envvar=True,
-                help="The gateway.",
-            ),
-            click.Option(["--token"], envvar="OLLAMA_API_KEY", show_envvar=True, help="A token of the gateway."),
-            *(option for option in options() if "--json" in option.opts),
-        ]
-
-
 @click.command("submit", cls=GatewayCommand, short_help="Ask a model by way of a gateway.")
-@click.argument("model")
-@click.argument("prompt")
-@click.option("--system", metavar="TEXT", help="What the model is told before the prompt.")
+@click.argument("model", callback=gateway_command.model)
+@click.argument("prompt", callback=gateway_command.text)
+@click.option(
+    "--system", metavar="TEXT", callback=gateway_command.text, help="What the model is told before the prompt."
+)
 @click.option(
     "--option",
     "given",
     metavar="NAME=VALUE",
     multiple=True,
-    help="An option of the model, as in num_ctx=8192; the value is JSON. Repeatable.",
+    callback=lambda _, param, given: _options(param, given),
+    help="An option of the model, as in num_ctx=8192; what is no JSON is a text. Repeatable.",
 )
 @click.option("--detach", is_flag=True, help="Do not wait: answer with the job, which `jobs ID` shows.")
-@click.option("--idempotency-key", metavar="NAME", help="Names this request: with the same key it is one job.")
+@click.option(
+    "--idempotency-key",
+    metavar="NAME",
+    callback=arguments.name,
+    help="Names this request: with the same key it is one job.",
+)
 @pass_session
 def submit(
     session: Session,
@@ -85,29 +77,28 @@ def submit(
     model: str,
     prompt: str,
     system: str | None,
-    given: tuple[str, ...],
+    given: dict[str, Any],
     detach: bool,
     idempotency_key: str | None,
 ) -> None:
     """Ask MODEL the PROMPT, and print its answer as it comes; the word - reads the prompt from standard input."""
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = arguments.read_text() if prompt == "-" else prompt
     messages = [{"role": "system", "content": system}] if system is not None else []
-    body = {"model": model, "messages": [*messages, {"role": "user", "content": text}], "options": _options(given)}
+    body = {"model": model, "messages": [*messages, {"role": "user", "content": text}], "options": given}
     with _client(url, token) as client:
         if detach:
             job = client.submit("/api/chat", body, idempotency_key)
             session.answer(lambda: job, lambda: show_line(f"{job['id']} is {job['state']}"))
             return
         for frame in client.stream("/api/chat", body, idempotency_key):
-            if "error" in frame:
-                raise Rejected(f"the gateway: {frame['error']}")
-            _show_frame(session, frame)
+            # Each by itself, so that the answer is seen as it comes.
+            session.answer(partial(dict, frame), partial(_show_frame, frame))
     if not session.as_json:
-        click.echo()
+        session.answer(dict, click.echo)
 
 
 @click.command("jobs", cls=GatewayCommand, short_help="List the jobs of a gateway, or show one.")
-@click.argument("id", required=False)
+@click.argument("id", required=False, callback=arguments.name)
 @click.option("--answer", is_flag=True, help="Print the answer of the job ID, once it has ended.")
 @click.option("--limit", type=LIMIT, default=100, show_default=True, help="List so many of the newest at most.")
 @pass_session
@@ -117,7 +108,8 @@ def jobs(session: Session, /, url: str, token: str | None, id: str | None, answe
         raise click.UsageError("--answer: expected the ID of a job")
     with _client(url, token) as client:
         if id is not None and answer:
-            sys.stdout.buffer.write(client.answer(id))
+            data = client.answer(id)
+            session.answer(lambda: {"id": id, "data": data}, lambda: _write(data))
             return
         found = client.jobs(limit) if id is None else [client.job(id)]
     session.answer_each(lambda: found, lambda: show_table(_table(found)))
@@ -126,7 +118,7 @@ def jobs(session: Session, /, url: str, token: str | None, id: str | None, answe
 
 
 @click.command("cancel", cls=GatewayCommand, short_help="Cancel a job of a gateway.")
-@click.argument("id")
+@click.argument("id", callback=arguments.name)
 @pass_session
 def cancel(session: Session, /, url: str, token: str | None, id: str) -> None:
     """Cancel the job ID; one that has ended stays as it is."""
@@ -155,31 +147,37 @@ def ps(session: Session, /, url: str, token: str | None) -> None:
 
 
 def _client(url: str, token: str | None) -> Client:
-    from sagalog_cli.ollama.client import Client
+    with gateway_command.extra():
+        from sagalog_cli.ollama.client import Client
 
     return Client(url, token)
 
 
-def _options(given: tuple[str, ...]) -> dict[str, Any]:
-    found = {}
+def _options(param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for one in given:
+        gateway_command.text(click.get_current_context(), param, one)
         name, equals, value = one.partition("=")
         if not (name and equals):
-            raise InvalidValue(f"--option: expected NAME=VALUE, found {one!r}", path="--option")
+            raise click.BadParameter(f"expected NAME=VALUE, found {one!r}", param=param)
+        if name in found:
+            raise click.BadParameter(f"{name!r} is given twice", param=param)
         try:
             found[name] = msgspec.json.decode(value)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             found[name] = value
     return found
 
 
-def _show_frame(session: Session, frame: Mapping[str, Any]) -> None:
-    if session.as_json:
-        session.answer(lambda: frame, lambda: None)
-        return
+def _show_frame(frame: Mapping[str, Any]) -> None:
     text = str((frame.get("message") or {}).get("content", ""))
     # A model's answer has lines; nothing else of it may steer a terminal.
     click.echo("\n".join(map(printable, text.split("\n"))), nl=False)
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
 
 
 def _table(found: list[dict[str, Any]]) -> Table:

@@ -6,10 +6,14 @@ Rule: settings come from the environment and a file, and are all checked before 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import click
+import msgspec
 
+from sagalog_cli.interrupts import Stopped
+from sagalog_cli.ollama.gateway_command import extra
 from sagalog_cli.session import Session, StoreCommand, pass_session
 
 
@@ -17,7 +21,7 @@ from sagalog_cli.session import Session, StoreCommand, pass_session
 @click.option(
     "--settings",
     "file",
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     envvar="SAGALOG_OLLAMA_FILE",
     show_envvar=True,
     help="A TOML file with settings; variables SAGALOG_OLLAMA_… win over it.",
@@ -28,20 +32,21 @@ from sagalog_cli.session import Session, StoreCommand, pass_session
 def serve(session: Session, file: Path | None, bind: str | None, target: str | None) -> None:
     """Run a gateway in front of Ollama: it takes requests up as jobs, and drains them by the model that is loaded.
 
-    SIGTERM or Ctrl-C ends it: the job that runs may finish within the grace of the settings, and goes on elsewhere or
-    later if it does not. A second signal ends it at once; no job is lost by that.
+    SIGTERM or Ctrl-C ends it: the job that runs may finish within the grace of the settings, and begins again elsewhere
+    or later if it does not. A second signal ends it at once; no job is lost by that.
     """
+    with extra():
+        from sagalog_ollama.serving import server_of
     from sagalog_http import configure_logs
     from sagalog_ollama import PREFIX, read_settings
-    from sagalog_ollama.serving import server_of
 
     variables = {name: text for name, text in os.environ.items() if name != f"{PREFIX}FILE"}
-    for name, text in (("BIND", bind), ("TARGET", target)):
-        if text is not None:
-            variables[PREFIX + name] = text
-    settings = read_settings(variables, file)
-    configure_logs(session.as_json)
+    given = {name: text for name, text in (("bind", bind), ("target", target)) if text is not None}
+    settings = msgspec.structs.replace(read_settings(variables, file), **given)
     with session.open_for(None, lambda _: None) as engine:
         server = server_of(engine, settings)
+        configure_logs(session.as_json)
         session.note("serving", f"{server.url} queues for {settings.target}", url=server.url)
-        click.get_current_context().exit(server.run())
+        server.run()
+    if server.signal == signal.SIGINT:
+        raise Stopped(signal.SIGINT)

@@ -87,6 +87,12 @@ CASES = {
     "token ls": Case("token ls", "sagalog_http.tokens:Tokens.list"),
     "token revoke": Case("token revoke ann", "sagalog_http.tokens:Tokens.revoke"),
     "token rm": Case("token rm ann", "sagalog_http.tokens:Tokens.remove"),
+    "ollama serve": Case("ollama serve --bind 127.0.0.1:0", "sagalog_cli.session:Session.note"),
+    "ollama submit": Case("ollama submit tiny why", "sagalog_cli.ollama.client:Client.stream"),
+    "ollama submit from standard input": Case("ollama submit tiny -", "", b"why"),
+    "ollama jobs": Case("ollama jobs", "sagalog_cli.ollama.client:Client.jobs"),
+    "ollama cancel": Case("ollama cancel 1", "sagalog_cli.ollama.client:Client.cancel"),
+    "ollama ps": Case("ollama ps", "sagalog_cli.ollama.client:Client.health"),
     "queue ls": Case("queue ls", f"{QUERIES}.queues"),
     "queue holders": Case("queue holders agents", f"{QUERIES}.holders"),
     "queue set": Case("queue set agents --affinity-wait 60s"),
@@ -194,6 +200,7 @@ def test_every_command_has_a_case() -> None:
         "limit",
         "kind",
         "token",
+        "ollama",
         "demo",
     } <= set(CASES)
 

@@ -64,6 +64,9 @@ def test_an_empty_text_is_no_value_where_none_may_be() -> None:
         ("TARGET", "http://user:word@127.0.0.1", "a password has no place"),
         ("QUEUE_PATHS", "/api/chat,/api/tags", "'/api/tags' is no route that can wait"),
         ("RETRY_STATUSES", "200", "expected statuses from 400 to 599"),
+        ("HOSTS", "a b", "a host is a name or a name and a port"),
+        ("ORIGINS", "app.example", "an origin is as in https://app.example"),
+        ("TARGET_TOKEN", "k\u00e4se", "as a header can hold them"),
         ("INSECURE_BIND", "perhaps", "Expected `bool`"),
     ],
 )
