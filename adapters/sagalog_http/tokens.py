@@ -168,7 +168,8 @@ class Tokens:
         """List the tokens by name, those that have ended too, each with its last use."""
         return sorted(
             (msgspec.structs.replace(token, used_ms=self._used_ms(digest)) for digest, token in self._named()),
-            key=lambda token: (token.name, token.created_ms),
+            # Of two of one millisecond the live one is the later.
+            key=lambda token: (token.name, token.created_ms, token.revoked_ms is None),
         )
 
     def exist(self) -> bool:
