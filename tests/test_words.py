@@ -32,6 +32,7 @@ STANDARD_TERMS = frozenset(
         "async",
         "audit",
         "audited",
+        "authenticator",
         "aware",
         "bad",
         "bar",

@@ -112,8 +112,8 @@ def job_routes(gateway: Gateway) -> list[Route]:
     own = JobRoutes(gateway)
     return [
         Route("GET", "/jobs", own.list, scope("read"), query=Listing),
-        Route("GET", "/jobs/{id}", own.show, scope("read"), gives=Job),
-        Route("DELETE", "/jobs/{id}", own.cancel, scope("produce"), gives=Job),
+        Route("GET", "/jobs/{id}", own.show, scope("read")),
+        Route("DELETE", "/jobs/{id}", own.cancel, scope("produce")),
         Route("GET", "/jobs/{id}/answer", own.answer, scope("read")),
         Route("GET", "/jobs/{id}/stream", own.stream, scope("read"), query=After),
         Route("GET", "/jobs/{id}/artifacts/{name}", own.artifact, scope("read")),
