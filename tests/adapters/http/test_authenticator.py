@@ -10,8 +10,10 @@ from typing import Final
 import pytest
 
 from sagalog import Engine, Rate
+from sagalog.testing import ManualClock
 from sagalog_http import authenticator as module
 from sagalog_http import rates
+from sagalog_http.access import EVERYTHING, PUBLIC
 from sagalog_http.authenticator import FRESH_S, Authenticator
 from sagalog_http.errors import TooManyRequests, Unauthenticated
 from sagalog_http.rates import Buckets
@@ -32,10 +34,10 @@ class CountingTokens(Tokens):
 
 @contextmanager
 def authenticating(
-    engine: Engine, now_s: Callable[[], float], stranger_rate: Rate
+    engine: Engine, now_s: Callable[[], float], stranger_rate: Rate, is_open: bool = False
 ) -> Iterator[tuple[Authenticator, CountingTokens, Buckets]]:
     strangers = Buckets(stranger_rate, now_s)
-    one = Authenticator(engine, open_while_no_tokens=False, strangers=strangers, now_s=now_s)
+    one = Authenticator(engine, open_while_no_tokens=is_open, strangers=strangers, now_s=now_s)
     one.tokens = tokens = CountingTokens(engine)
     try:
         yield one, tokens, strangers
@@ -123,3 +125,36 @@ def test_what_is_remembered_of_a_token_is_never_older_than_said(engine: Engine) 
 
         asyncio.run(ask())
     assert FRESH_S < 1.0
+
+
+def test_a_remembered_token_expires_to_the_moment(engine: Engine, clock: ManualClock) -> None:
+    """[TOKEN-4] Without another look into the store."""
+    with authenticating(engine, lambda: 5.0, Rate(20, 1_000, 100)) as (one, tokens, _):
+        _, secret = tokens.create("ann", ["read"], ttl_ms=1_000)
+
+        async def ask() -> None:
+            await one.admit([f"Bearer {secret}"], None)
+            clock.advance(1_000)
+            with pytest.raises(Unauthenticated):
+                await one.admit([f"Bearer {secret}"], None)
+            assert tokens.asked == 1
+
+        asyncio.run(ask())
+
+
+def test_what_an_open_server_has_begun_ends_once_there_is_a_token(engine: Engine) -> None:
+    """[TOKEN-6] A stream is no way around it; what is public goes on."""
+    now = [0.0]
+    with authenticating(engine, lambda: now[0], Rate(20, 1_000, 100), is_open=True) as (one, tokens, _):
+        one.is_loopback = True
+
+        async def ask() -> None:
+            access = await one.admit([], None)
+            assert access is EVERYTHING
+            assert await one.is_alive(access)
+            tokens.create("ann", ["read"])
+            now[0] = FRESH_S
+            assert not await one.is_alive(access)
+            assert await one.is_alive(PUBLIC)
+
+        asyncio.run(ask())
