@@ -65,7 +65,7 @@ def test_500_that_wait_and_blocked_threads_hold_up_no_settling(tmp_path: Path) -
             async def ask() -> list[int]:
                 async with (
                     httpx.AsyncClient(base_url=served.url, headers=headers, limits=limits, timeout=60) as waiting,
-                    httpx.AsyncClient(base_url=served.url, headers=headers, timeout=60) as worker,
+                    httpx.AsyncClient(base_url=served.url, headers=headers, timeout=10) as worker,
                 ):
                     waits = [asyncio.ensure_future(waiting.get("/tasks/waited-for/end")) for _ in range(WAITING)]
                     until = time.monotonic() + 30
