@@ -222,7 +222,7 @@ def test_no_secret_is_in_the_log_or_in_the_store(tmp_path: Path, formatter: logg
     assert "ann" in log
     # httpx logs its URLs itself, in this process of the tests alone.
     ours = "".join(line for line in log.splitlines() if "httpx" not in line)
-    for text in (canary, secret.removeprefix("sagalog_")[:20]):
+    for text in (canary, "a-canary-of-a-body", secret.removeprefix("sagalog_")[:20]):
         assert text not in ours
         assert text.encode() not in held
 

@@ -215,8 +215,11 @@ def test_more_streams_than_allowed_are_503() -> None:
 
 
 def test_a_server_that_stops_ends_a_stream_with_a_hint() -> None:
-    """[HTTP-10]"""
-    with serving(ROUTES) as served, served.client.stream("GET", "/numbers", headers={"last-event-id": "0"}) as answer:
+    """[HTTP-10] At once, whatever time requests have."""
+    with (
+        serving(ROUTES, stop_requests_ms=60_000) as served,
+        served.client.stream("GET", "/numbers", headers={"last-event-id": "0"}) as answer,
+    ):
         found = answer.iter_lines()
         next(found)
         threading.Thread(target=served.server.stop).start()
