@@ -34,6 +34,7 @@ STANDARD_TERMS = frozenset(
         "async",
         "audit",
         "audited",
+        "authenticator",
         "aware",
         "bad",
         "bar",

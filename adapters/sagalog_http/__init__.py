@@ -2,7 +2,7 @@
 
     routes, call, rules, access   the table of routes; what a handler gets; who may call
     application, exchange         from a request to its answer
-    gate, tokens                  tokens, and a memory of them of less than a second
+    authenticator, tokens         tokens, and a memory of them of less than a second
     origins, rates, bodies, settings   Host and Origin; rates; bodies; what a server allows
     capacities, streams           threads by name; answers that go on
     errors, problems, logs        refusals, what callers are told of them, what the log says

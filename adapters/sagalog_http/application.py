@@ -20,12 +20,12 @@ from starlette.responses import Response
 from sagalog import Engine, SagalogError
 from sagalog.aio import AsyncEngine
 from sagalog_http.access import Access
+from sagalog_http.authenticator import FRESH_S, Authenticator
 from sagalog_http.bodies import Body, Gone, Receive, decode_query
 from sagalog_http.call import Call
 from sagalog_http.capacities import CAPACITIES, Capacities, Capacity
 from sagalog_http.errors import BadRequest, HeadersTooLarge, Overloaded, ShuttingDown, TooManyRequests, Unauthenticated
 from sagalog_http.exchange import Exchange, Send
-from sagalog_http.gate import FRESH_S, Gate
 from sagalog_http.logs import LOG, log_access
 from sagalog_http.origins import Origins
 from sagalog_http.problems import Render, as_problem_json
@@ -38,7 +38,7 @@ from sagalog_http.streams import Stream
 Scope = MutableMapping[str, Any]
 Lifespan = Callable[["Application"], AbstractAsyncContextManager[Any]]
 
-# How often streams and waiting requests are looked at; with what the gate remembers, less than a second.
+# How often streams and waiting requests are looked at; with what the authenticator remembers, less than a second.
 _TICK_S: Final = 0.2
 _ONCE: Final = ("authorization", "content-type", "content-length", "transfer-encoding")
 
@@ -59,12 +59,12 @@ class Application:
         lifespan: is entered before the first request and left after the last one, on the event loop.
         render: renders the problems of routes that render none themselves.
 
-    settings    what it allows
-    table       its routes
-    engine      the engine whose store it serves
-    stopping    set once it stops
-    failure     what its lifespan raised; None: nothing
-    gate        finds tokens
+    settings          what it allows
+    table             its routes
+    engine            the engine whose store it serves
+    stopping          set once it stops
+    failure           what its lifespan raised; None: nothing
+    authenticator     finds the access of a token
     connections_max   how many connections may be open
 
     Raises:
@@ -98,7 +98,9 @@ class Application:
         self._addresses = Buckets(self.settings.address_rate, _now_s)
         self._tokens = Buckets(self.settings.token_rate, _now_s)
         strangers = Buckets(self.settings.stranger_rate, _now_s)
-        self.gate: Gate = Gate(self.engine, self.settings.open_while_no_tokens, strangers, _now_s)
+        self.authenticator: Authenticator = Authenticator(
+            self.engine, self.settings.open_while_no_tokens, strangers, _now_s
+        )
         self._open: set[Exchange] = set()
         self._streams: Counter[str | None] = Counter()
         self._watch: asyncio.Task[None] | None = None
@@ -176,11 +178,11 @@ class Application:
         self._addresses.take(address or "")
         data = await exchange.body.read() if route.rule.needs_body else None
         exchange.access = await route.rule.admit(
-            Asked(scope["method"], scope["path"], headers, data, address, self.gate)
+            Asked(scope["method"], scope["path"], headers, data, address, self.authenticator)
         )
         if exchange.access.digest is not None:
             self._tokens.take(exchange.access.digest)
-            self.gate.note_use(exchange.access.digest)
+            self.authenticator.note_use(exchange.access.digest)
         with self._capacities.used(route.capacity):
             call = await self._call(exchange, Request(scope), route, values, data)
             await self._work(exchange, route, call, receive)
@@ -294,7 +296,7 @@ class Application:
     async def _look_again(self, access: Access, several: list[Exchange]) -> None:
         """End what goes on by a token that has died since. [TOKEN-4]"""
         try:
-            if await self.gate.is_alive(access):
+            if await self.authenticator.is_alive(access):
                 return
         except SagalogError as error:
             LOG.warning("tokens cannot be looked up: %s", error.code, extra={"code": error.code})
@@ -318,7 +320,7 @@ class Application:
             if self._watch is not None:
                 self._watch.cancel()
             await self._capacities.close()
-            self.gate.close()
+            self.authenticator.close()
         await send({"type": "lifespan.shutdown.complete"})
 
 

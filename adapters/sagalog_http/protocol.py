@@ -26,6 +26,8 @@ class Connection(H11Protocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        # uvicorn's own line would hold the query, and it looks at the handlers of the process to decide. [HTTP-9]
+        self.access_log = False
         self._settings: Settings = self.config.app.settings  # type: ignore[union-attr]
         self._connections_max: int = self.config.app.connections_max  # type: ignore[union-attr]
         self._waiting_for_headers: asyncio.TimerHandle | None = None

@@ -51,7 +51,6 @@ class Route:
                      a Stream
     rule             who may call it: `public()`, `scope(...)` or another Rule
     takes            the type of its JSON body; RAW: bytes; STREAMED: read by the handler; None: no body
-    gives            the type of what it answers, for people and tests; None: not said
     query            the struct of its parameters; RAW: not looked at; None: none
     status           the status of a value that is answered
     body_bytes_max   how large its body may be; None: as the settings say
@@ -68,7 +67,6 @@ class Route:
     handler: Callable[[Call], Awaitable[Any]]
     rule: Rule
     takes: Any = None
-    gives: Any = None
     query: Any = None
     status: int = 200
     body_bytes_max: int | None = None

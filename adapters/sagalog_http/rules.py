@@ -12,19 +12,19 @@ from typing import Protocol
 import msgspec
 
 from sagalog_http.access import PUBLIC, Access
-from sagalog_http.gate import Gate
+from sagalog_http.authenticator import Authenticator
 from sagalog_http.tokens import SCOPES, Scope
 
 
 class Asked(msgspec.Struct, frozen=True):
     """The part of a request that a rule may look at.
 
-    method    the method of the request
-    path      its path
-    headers   its headers, names in lower case, in the order in which they came
-    body      the body, if the rule needs it
-    address   the address of the peer, for rates only: a proxy has one for all its callers
-    gate      finds tokens
+    method          the method of the request
+    path            its path
+    headers         its headers, names in lower case, in the order in which they came
+    body            the body, if the rule needs it
+    address         the address of the peer, for rates only: a proxy has one for all its callers
+    authenticator   finds the access of a token
     """
 
     method: str
@@ -32,7 +32,7 @@ class Asked(msgspec.Struct, frozen=True):
     headers: Sequence[tuple[str, str]]
     body: bytes | None
     address: str | None
-    gate: Gate
+    authenticator: Authenticator
 
     def header(self, name: str) -> list[str]:
         """Return the values of a header.
@@ -89,7 +89,7 @@ class _Scoped:
         self.name = f"scope {scope}"
 
     async def admit(self, asked: Asked) -> Access:
-        access = await asked.gate.admit(asked.header("authorization"), asked.address)
+        access = await asked.authenticator.admit(asked.header("authorization"), asked.address)
         access.require(self.scope)
         return access
 

@@ -78,7 +78,7 @@ class Server:
         is_loopback = ip_address(where[0].partition("%")[0]).is_loopback
         if not is_loopback:
             _require_safe(application, host, tls is not None or without_tls)
-        application.gate.is_loopback = is_loopback
+        application.authenticator.is_loopback = is_loopback
         application.connections_max = application.settings.connections_max or _connections_max()
         self._tls = tls
         self._socket = _listening(family, where, host)
@@ -227,7 +227,7 @@ def serve(
 
 
 def _require_safe(application: Application, host: str, is_private: bool) -> None:
-    if not application.gate.tokens.exist():
+    if not application.authenticator.tokens.exist():
         raise BindRefused(
             f"{host!r} is no address of loopback, and no token exists, so that any machine could call this server; "
             "make one by `sagalog token create`, or listen on 127.0.0.1",

@@ -132,8 +132,8 @@ class Tokens:
             created_by=optional_actor(actor, "actor"),
             expires_ms=None if ttl_ms is None else now_ms + ttl_ms,
         )
-        secret = PREFIX + urlsafe_b64encode(self._draw(SECRET_BYTES)).decode().rstrip("=")
         self._require_free(token.name)
+        secret = PREFIX + urlsafe_b64encode(self._draw(SECRET_BYTES)).decode().rstrip("=")
         digest = digest_of(secret)
         if not self._engine.keep(_TOKENS, digest, None, _row(token)):
             raise Corrupt(

@@ -114,8 +114,8 @@ def job_routes(gateway: Gateway, of: Callable[..., Rule]) -> list[Route]:
     own = JobRoutes(gateway)
     return [
         Route("GET", "/jobs", own.list, of("read", "produce"), query=Listing),
-        Route("GET", "/jobs/{id}", own.show, of("read", "produce"), gives=Job),
-        Route("DELETE", "/jobs/{id}", own.cancel, of("produce"), gives=Job),
+        Route("GET", "/jobs/{id}", own.show, of("read", "produce")),
+        Route("DELETE", "/jobs/{id}", own.cancel, of("produce")),
         Route("GET", "/jobs/{id}/answer", own.answer, of("read", "produce")),
         Route("GET", "/jobs/{id}/stream", own.stream, of("read", "produce"), query=After),
         Route("GET", "/jobs/{id}/artifacts/{name}", own.artifact, of("read", "produce")),

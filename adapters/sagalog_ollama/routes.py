@@ -56,7 +56,7 @@ class InQueue:
 
     async def admit(self, asked: Asked) -> Access:
         """Return the access of the caller; raises Unauthenticated or Forbidden."""
-        access = await asked.gate.admit(asked.header("authorization"), asked.address)
+        access = await asked.authenticator.admit(asked.header("authorization"), asked.address)
         if not access.may_queue(self._queue) or not access.may_kind(KIND):
             raise Forbidden(f"the token may not use the queue {self._queue!r}; use another token")
         if not any(access.has(one) for one in self._scopes):

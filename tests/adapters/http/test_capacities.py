@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -11,59 +12,87 @@ import httpx
 import pytest
 
 import sagalog
-from sagalog_http import Application, Call, Capacity, Route, public
-from sagalog_http.capacities import Capacities
+from sagalog_http import GENERAL, SETTLE, Application, Call, Capacity, Route, public, scope
+from sagalog_http.capacities import CAPACITIES, Capacities
 from sagalog_http.errors import Overloaded
 from tests.adapters.http.served import ROUTES, serving
 
 WAITING: Final = 500
-SLOW: Final = 20
+BLOCKING: Final = 20
 
 
-async def slow(call: Call) -> dict[str, Any]:
-    """Holds a thread of its capacity for a while."""
-    await call.engine._pool.run(lambda: time.sleep(1.5))
+class Blockade:
+    """A route whose calls hold a thread of their capacity until it is lifted."""
+
+    def __init__(self) -> None:
+        self.lifted = threading.Event()
+        self.held = threading.Semaphore(0)
+
+    def hold(self) -> None:
+        self.held.release()
+        assert self.lifted.wait(60)
+
+    async def handle(self, call: Call) -> dict[str, Any]:
+        await call.engine._pool.run(self.hold)
+        return {}
+
+
+async def at_once(call: Call) -> dict[str, Any]:
     return {}
 
 
-def test_500_that_wait_and_slow_calls_hold_up_no_heartbeat(tmp_path: Path) -> None:
-    """[HTTP-7] Over real sockets; each heartbeat is a durable commit."""
+async def complete(call: Call) -> dict[str, Any]:
+    lease = await call.engine.reattach(call.path["id"], int(call.path["fence"]))
+    return {"state": (await lease.complete()).state}
+
+
+COMPLETE: Final = Route("POST", "/leases/{id}/{fence}/end", complete, scope("work"), capacity=SETTLE)
+
+
+def test_500_that_wait_and_blocked_threads_hold_up_no_settling(tmp_path: Path) -> None:
+    """[HTTP-7] Over real sockets, while every thread of the other routes is held until the last of it has settled."""
+    blockade = Blockade()
+    threads = CAPACITIES[GENERAL].threads
+    assert threads < BLOCKING
     with sagalog.open(f"sqlite:///{tmp_path}/store.db", durability="normal") as engine:
         for id in ("waited-for", "held"):
             engine.create("k", id=id)
         lease = engine.acquire("held", owner="ann", ttl_ms=60_000)
-        with serving([*ROUTES, Route("GET", "/slow", slow, public())], engine) as served:
+        with serving([*ROUTES, Route("GET", "/blocked", blockade.handle, public()), COMPLETE], engine) as served:
             headers = served.bearer("admin")
-            limits = httpx.Limits(max_connections=WAITING + SLOW)
+            limits = httpx.Limits(max_connections=WAITING + BLOCKING)
 
-            async def ask() -> tuple[list[float], list[int]]:
+            async def ask() -> list[int]:
                 async with (
                     httpx.AsyncClient(base_url=served.url, headers=headers, limits=limits, timeout=60) as waiting,
-                    httpx.AsyncClient(base_url=served.url, headers=headers, timeout=60) as worker,
+                    httpx.AsyncClient(base_url=served.url, headers=headers, timeout=10) as worker,
                 ):
                     waits = [asyncio.ensure_future(waiting.get("/tasks/waited-for/end")) for _ in range(WAITING)]
                     until = time.monotonic() + 30
                     while served.server.application.requests < WAITING:
                         assert time.monotonic() < until
                         await asyncio.sleep(0.01)
-                    slows = [asyncio.ensure_future(waiting.get("/slow")) for _ in range(SLOW)]
-                    while served.server.application.requests < WAITING + SLOW:
+                    blocked = [asyncio.ensure_future(waiting.get("/blocked")) for _ in range(BLOCKING)]
+                    while served.server.application.requests < WAITING + BLOCKING:
                         assert time.monotonic() < until
                         await asyncio.sleep(0.01)
-                    took = []
+                    for _ in range(threads):
+                        assert await asyncio.to_thread(blockade.held.acquire, timeout=10)
                     for _ in range(5):
-                        begun = time.monotonic()
-                        answer = await worker.post(f"/leases/held/{lease.fence}")
-                        took.append(time.monotonic() - begun)
-                        assert answer.status_code == 200
-                    assert not any(one.done() for one in waits)
+                        assert (await worker.post(f"/leases/held/{lease.fence}")).status_code == 200
+                    assert (await worker.post(f"/leases/held/{lease.fence}/end")).json() == {"state": "completed"}
+                    assert not any(one.done() for one in [*waits, *blocked])
+                    assert not blockade.held.acquire(blocking=False)
+                    blockade.lifted.set()
                     await asyncio.to_thread(engine.cancel, "waited-for")
-                    answers = await asyncio.gather(*waits, *slows)
-                    return took, [one.status_code for one in answers]
+                    answers = await asyncio.gather(*waits, *blocked)
+                    return [one.status_code for one in answers]
 
-            took, statuses = asyncio.run(ask())
-    assert max(took) < 1.0, took
-    assert statuses == [200] * (WAITING + SLOW)
+            try:
+                statuses = asyncio.run(ask())
+            finally:
+                blockade.lifted.set()
+    assert statuses == [200] * (WAITING + BLOCKING)
 
 
 def test_a_capacity_takes_so_many_requests_and_then_says_when_to_repeat(engine: sagalog.Engine) -> None:
@@ -80,6 +109,6 @@ def test_a_capacity_takes_so_many_requests_and_then_says_when_to_repeat(engine: 
 
 def test_an_engine_stays_open_when_its_application_ends(engine: sagalog.Engine) -> None:
     assert isinstance(Application(ROUTES, engine), Application)
-    with serving([Route("GET", "/x", slow, public())], sagalog.open("memory:")) as served:
+    with serving([Route("GET", "/x", at_once, public())], sagalog.open("memory:")) as served:
         served.server.stop_thread()
         assert served.engine.newest_position() >= 0

@@ -10,7 +10,11 @@ from contextlib import suppress
 
 import httpx
 import pytest
+from starlette.responses import Response
 
+from sagalog_http import Call, Route, public
+from sagalog_http.errors import BadRequest
+from sagalog_http.origins import Origins
 from tests.adapters.http.served import PATIENCE_S, ROUTES, Served, received, serving
 
 HOST = b"host: localhost\r\n"
@@ -85,6 +89,16 @@ def test_a_request_without_a_host_is_refused(served: Served) -> None:
 
 
 # --- size -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_host_or_an_origin_that_is_given_twice_is_refused() -> None:
+    """[HTTP-2] Also where the parser of HTTP let it pass."""
+    origins = Origins((), ("*",))
+    for given in ([], ["localhost", "localhost"]):
+        with pytest.raises(BadRequest, match="one header Host"):
+            origins.check_host(given)
+    with pytest.raises(BadRequest, match="one header Origin"):
+        origins.check_origin(["http://a", "http://a"], "localhost")
 
 
 def test_headers_that_are_too_many_or_too_large_are_431(served: Served) -> None:
@@ -170,6 +184,29 @@ def test_a_slow_body_that_is_fast_enough_is_taken() -> None:
         assert status_of(received(connection)) == 200
 
 
+def test_an_idle_connection_is_closed_after_its_time() -> None:
+    """[HTTP-5]"""
+    with serving(ROUTES, keep_alive_ms=1_000) as served, served.connection() as connection:
+        assert status_of(asked(connection)) == 200
+        assert received(connection) == b""
+
+
+def test_a_client_that_takes_no_answer_is_cut_off() -> None:
+    """[HTTP-5] A whole answer, which is larger than what the sockets hold."""
+
+    async def large(call: Call) -> Response:
+        return Response(b"x" * 50_000_000)
+
+    with serving([Route("GET", "/large", large, public())], send_ms=300) as served, served.connection() as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n")
+        open_ones = served.server._server.server_state.connections
+        for wanted in (True, False):
+            until = time.monotonic() + PATIENCE_S
+            while bool(open_ones) != wanted:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+
+
 def test_more_connections_than_allowed_are_503() -> None:
     """[HTTP-5] Those that are open go on."""
     with serving(ROUTES, connections_max=3) as served:
@@ -184,8 +221,8 @@ def test_more_connections_than_allowed_are_503() -> None:
             one.close()
 
 
-def test_ten_thousand_guesses_hold_up_no_one(served: Served, admin: dict[str, str]) -> None:
-    """[HTTP-6] A few hundred here: each costs a comparison, and the answers of others stay fast."""
+def test_callers_that_guess_keep_no_known_token_from_its_answer(served: Served, admin: dict[str, str]) -> None:
+    """[HTTP-6] Four guess without a pause, from the address of the caller that has a token."""
     is_over = threading.Event()
 
     def guess() -> None:

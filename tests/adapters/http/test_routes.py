@@ -16,8 +16,8 @@ from sagalog_http import Call, HttpError, Problem, Route, public, scope
 from sagalog_http import errors as refusals
 from sagalog_http.access import Access
 from sagalog_http.application import Application
+from sagalog_http.authenticator import FRESH_S
 from sagalog_http.errors import ANSWERS, answer_of
-from sagalog_http.gate import FRESH_S
 from sagalog_http.rates import Buckets
 from sagalog_http.rules import Asked
 from sagalog_http.tokens import SCOPES
@@ -207,7 +207,7 @@ def test_a_server_that_is_not_to_be_open_never_is() -> None:
 def test_an_open_server_is_not_open_on_another_address() -> None:
     """[TOKEN-6] Whatever its peer says of itself."""
     with serving(ROUTES, open_while_no_tokens=True) as served:
-        served.server.application.gate.is_loopback = False
+        served.server.application.authenticator.is_loopback = False
         forged = {"x-forwarded-for": "127.0.0.1", "forwarded": "for=127.0.0.1", "x-real-ip": "127.0.0.1"}
         assert served.ask("GET", "/who", headers=forged).status_code == 401
 

@@ -92,7 +92,7 @@ def test_it_listens_on_loopback_unless_told_otherwise(engine: sagalog.Engine) ->
     """[HTTP-10]"""
     server = Server(Application(ROUTES, engine), port=0)
     assert server.address[0] == "127.0.0.1"
-    assert server.application.gate.is_loopback
+    assert server.application.authenticator.is_loopback
     server._socket.close()
 
 
@@ -106,7 +106,7 @@ def test_another_address_needs_a_token_and_a_word_on_tls(engine: sagalog.Engine)
     with pytest.raises(BindRefused, match="without_tls"):
         Server(application, "0.0.0.0", 0)  # noqa: S104  it is refused
     server = Server(application, "0.0.0.0", 0, without_tls=True)  # noqa: S104  by a token and a word
-    assert not server.application.gate.is_loopback
+    assert not server.application.authenticator.is_loopback
     server._socket.close()
 
 
@@ -222,9 +222,26 @@ def test_no_secret_is_in_the_log_or_in_the_store(tmp_path: Path, formatter: logg
     assert "ann" in log
     # httpx logs its URLs itself, in this process of the tests alone.
     ours = "".join(line for line in log.splitlines() if "httpx" not in line)
-    for text in (canary, secret.removeprefix("sagalog_")[:20]):
+    for text in (canary, "a-canary-of-a-body", secret.removeprefix("sagalog_")[:20]):
         assert text not in ours
         assert text.encode() not in held
+
+
+def test_no_line_of_uvicorn_is_written_to_a_handler_set_before(caplog: pytest.LogCaptureFixture) -> None:
+    """[HTTP-9] Such a line would hold the query; `caplog` is a handler of the root that was there first."""
+    caplog.set_level(logging.DEBUG)
+    uvicorn = logging.getLogger("uvicorn.access")
+    before = uvicorn.propagate
+    try:
+        with serving(ROUTES) as served:
+            # As after another server of this process, which has set its own logs.
+            uvicorn.propagate = True
+            assert served.ask("GET", "/page?limit=7").status_code == 200
+            assert served.ask("GET", "/nope?token=c4n4ry").status_code == 404
+    finally:
+        uvicorn.propagate = before
+    assert ACCESS.name in {one.name for one in caplog.records}
+    assert "uvicorn.access" not in {one.name for one in caplog.records}
 
 
 @pytest.mark.parametrize("formatter", [JsonLines(), PlainLines()], ids=["json", "plain"])

@@ -104,6 +104,41 @@ def test_of_two_creations_of_a_name_at_once_one_succeeds(open_engine: OpenEngine
     assert Tokens(engine).find(made[0]) is not None
 
 
+def test_a_creation_between_the_look_and_the_write_of_another_wins(engine: Engine) -> None:
+    """[TOKEN-2] The other one is refused, and leaves nothing."""
+    won: list[str] = []
+
+    class Slow(Tokens):
+        looks = 0
+
+        def _require_free(self, name: str) -> None:
+            super()._require_free(name)
+            self.looks += 1
+            if self.looks == 2:
+                won.append(Tokens(engine).create("ann", ["read"])[1])
+
+    with pytest.raises(TokenExists):
+        Slow(engine).create("ann", ["work"])
+    assert Tokens(engine).find(won[0]) is not None
+    assert len(engine.kept_in("tokens", "", 10)) == 1
+
+
+def test_a_creation_under_a_live_name_draws_and_writes_nothing(engine: Engine) -> None:
+    """[TOKEN-2]"""
+    Tokens(engine).create("ann", ["read"])
+
+    def draw(count: int) -> bytes:
+        raise AssertionError(count)
+
+    with pytest.raises(TokenExists):
+        Tokens(engine, draw).create("ann", ["read"])
+
+
+def test_a_text_that_no_hash_can_be_made_of_is_no_secret(engine: Engine) -> None:
+    """[TOKEN-3]"""
+    assert Tokens(engine).find("sagalog_\ud800") is None
+
+
 def test_what_a_killed_creation_has_left_is_no_token(engine: Engine) -> None:
     """[TOKEN-2] It has written the row of the token, and its name points to none."""
     tokens = Tokens(engine)

@@ -1,7 +1,7 @@
-"""The gate: from the header `Authorization` to an access, with a memory of less than a second.
+"""The authenticator: from the header `Authorization` to an access, with a memory of less than a second.
 
-Rule: what the gate remembers is never older than `FRESH_S`, so a token that was revoked is dead within a second in
-every process. [TOKEN-4] It asks the store in threads of its own: however busy the others are, it answers.
+Rule: what the authenticator remembers is never older than `FRESH_S`, so a token that was revoked is dead within a
+second in every process. [TOKEN-4] It asks the store in threads of its own: however busy the others are, it answers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 FRESH_S: Final = 0.4
 _THREADS: Final = 2
-# How many tokens the gate remembers; a server with more asks the store more often.
+# How many tokens the authenticator remembers; a server with more asks the store more often.
 _REMEMBERED_MAX: Final = 10_000
 
 _log: Final = logging.getLogger("sagalog_http")
@@ -41,8 +41,8 @@ class _Remembered:
         self.noted_ms: int | None = None
 
 
-class Gate:
-    """The gate of one server.
+class Authenticator:
+    """The authenticator of one server.
 
     Args:
         engine: the engine on the store with the tokens.
@@ -61,7 +61,7 @@ class Gate:
         self._now_ms = engine.now_ms
         self._now_s = now_s
         self._strangers = strangers
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="sagalog-http-gate")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="sagalog-http-tokens")
         self._known: dict[str, _Remembered] = {}
         self._reading: dict[str, asyncio.Future[Token | None]] = {}
         self._exist: tuple[bool, float] | None = None
