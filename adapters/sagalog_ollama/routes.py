@@ -44,7 +44,7 @@ _OPERATE: Final = (
 _FILE_BYTES_MAX: Final = 1 << 50
 
 
-class InQueue:
+class QueueRule:
     """A caller whose token has one of some scopes, and may use the queue of the target."""
 
     needs_body = False
@@ -69,7 +69,7 @@ def routes_of(gateway: Gateway) -> list[Route]:
     settings = gateway.settings
 
     def of(*scopes: Scope) -> Rule:
-        return InQueue(settings.queue, scopes)
+        return QueueRule(settings.queue, scopes)
 
     def passing(methods: Any, path: str, rule: Any, body_bytes_max: int) -> Route:
         return Route(

@@ -269,10 +269,10 @@ def test_a_cookie_of_the_target_stays_with_no_client(ollama: Gateway, upstream: 
 
 def test_a_header_that_is_not_ascii_is_no_defect(ollama: Gateway, upstream: FaultyUpstream) -> None:
     upstream.next("/api/embed", Script.answer({"embeddings": []}))
-    accept = {"accept": "caf\u00e9".encode("latin-1")}
+    accept = {b"accept": "caf\u00e9".encode("latin-1")}
 
     passed = ollama.client.post("/api/embed", json={"model": "e", "input": "x"}, headers=accept)
-    refused = ollama.client.post("/api/chat", content=b"{}", headers={"content-type": "caf\u00e9".encode("latin-1")})
+    refused = ollama.client.post("/api/chat", content=b"{}", headers={b"content-type": "caf\u00e9".encode("latin-1")})
 
     assert (200, 400) == (passed.status_code, refused.status_code)
 
