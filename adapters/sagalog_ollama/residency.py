@@ -88,7 +88,10 @@ class Residency:
 
     async def tidy(self) -> None:
         """Give back what was kept for jobs that have gone without running; call it now and then."""
-        if self._last is not None and not self._is_busy:
+        known = await self._known()
+        if self._last is None or self._is_busy or known is None or not known.is_kept:
+            return
+        if not await self._engine.find(queue=self._settings.queue, state="running", limit=1):
             await self._give_back(self._last)
 
     async def _give_back(self, prompt: Prompt) -> None:
