@@ -21,6 +21,7 @@ SUITES = {
     "core": "bench.core",
     "cost": "bench.cost",
     "gateway": "bench.gateway",
+    "journal": "bench.journal",
     "queue": "bench.queue",
     "race": "bench.race",
     "schema": "bench.schema",

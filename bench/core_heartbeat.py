@@ -16,7 +16,7 @@ from sagalog.testing import ManualClock
 
 _HEARTBEATS: Final = 50
 _SMALL_BYTES: Final = 100
-# The largest round number below the bound of a payload, 1 MiB of JSON.
+# A large payload, which is a blob beside its event.
 _LARGE_BYTES: Final = 1_000_000
 
 

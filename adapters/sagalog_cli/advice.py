@@ -15,6 +15,7 @@ from sagalog import NotFound, SagalogError
 LISTINGS: Final[Mapping[str, str]] = {
     "limit": "`sagalog limit ls` shows the limits of this store",
     "schedule": "`sagalog schedule ls` shows the schedules of this store",
+    "token": "`sagalog token ls` shows the tokens of this store",
     "worker": "`sagalog worker ls` shows the workers of this store",
     # Of no error of the engine, which names the limit or the queue instead.
     "breaker": "`sagalog breaker ls` shows the breakers of this store",

@@ -53,14 +53,18 @@ COMMANDS: Final[dict[str, Place]] = {
     "schedule": Place(
         "sagalog_cli.commands.schedules", "schedule", "Create tasks at nominal times: set, ls, next, rm."
     ),
+    "journal": Place("sagalog_cli.commands.journals", "journal", "Read journals: ls, show."),
     "breaker": Place("sagalog_cli.commands.breakers", "breaker", "Circuit breakers: ls, reset."),
     "queue": Place(
         "sagalog_cli.queue.commands", "queue", "A queue for shells: push, pop, work; limit or pause any queue."
     ),
     "limit": Place("sagalog_cli.commands.limits", "limit", "Limit what runs at a time or how often: set, ls, holders."),
     "kind": Place("sagalog_cli.commands.kinds", "kind", "Pause and resume a kind of tasks."),
+    "token": Place("sagalog_cli.commands.tokens", "token", "Tokens of callers over a network: create, ls, revoke, rm."),
+    "ollama": Place("sagalog_cli.ollama.commands", "ollama", "A queueing gateway in front of Ollama."),
     "command": Place("sagalog_cli.commands.classifier", "command", "Try a classifier on a command's output."),
     "verify": Place("sagalog_cli.commands.audit", "verify", "Audit the log and every projection."),
+    "prune": Place("sagalog_cli.commands.audit", "prune", "Delete bytes that nothing needs any more."),
     "rebuild": Place("sagalog_cli.commands.audit", "rebuild", "Fold every projection afresh."),
     "demo": Place("sagalog_cli.demo.command", "demo", "Watch tasks live, fail, and be undone."),
 }

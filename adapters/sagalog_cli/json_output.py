@@ -22,6 +22,7 @@ from sagalog import (
     Maintained,
     Pause,
     PinnedTasks,
+    PruneReport,
     QueueStatus,
     Rate,
     Reason,
@@ -39,6 +40,7 @@ from sagalog_cli.tables import printable
 if TYPE_CHECKING:
     from sagalog.worker import WorkerStats  # a listing does not import workers
     from sagalog_command import Verdict  # nor command lines
+    from sagalog_http.tokens import Token  # nor tokens
     from sagalog_queue import Item  # nor the queue
 
 # A control character above ASCII (U+009B opens an escape sequence) steers a terminal as well as one below.
@@ -138,6 +140,12 @@ def worker(of: WorkerInfo) -> dict[str, Any]:
     return {**shape, "failed_preflights": [_whole(one) for one in of.failed_preflights]}
 
 
+def token(of: Token, now_ms: int) -> dict[str, Any]:
+    """Return every field of `Token`, and its state at this time; a token knows no secret."""
+    shape: dict[str, Any] = msgspec.to_builtins(of)
+    return {**shape, "state": of.state(now_ms)}
+
+
 def breaker(of: BreakerStatus) -> dict[str, Any]:
     """Return every field of `BreakerStatus`."""
     shape: dict[str, Any] = msgspec.to_builtins(of)
@@ -199,6 +207,12 @@ def maintained(of: Maintained) -> dict[str, Any]:
 
 def rebuilt(of: RebuildReport) -> dict[str, Any]:
     """Return every field of `RebuildReport`."""
+    shape: dict[str, Any] = msgspec.to_builtins(of)
+    return shape
+
+
+def pruned(of: PruneReport) -> dict[str, Any]:
+    """Return every field of `PruneReport`."""
     shape: dict[str, Any] = msgspec.to_builtins(of)
     return shape
 

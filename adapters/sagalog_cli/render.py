@@ -377,6 +377,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("progress", _json(task.progress, full)),
         ("payload", _json(task.payload, full)),
         ("result", _json(task.result, full)),
+        ("pruned", ", ".join(task.pruned) or None),
         ("version", str(task.version)),
         ("drawn", None if drawn is None else instant(drawn)),
         ("created", instant(task.created_ms)),

@@ -204,12 +204,8 @@ def options(of_group: bool = False) -> list[click.Parameter]:
     ]
 
 
-class StoreCommand(click.Command):
-    """A command that also takes the group's options after its own name."""
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self.params += options()
+class NamingCommand(click.Command):
+    """A command whose refusals name it and its options."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         """Parse its words; an error of the parser names this command too, whose `--help` says how."""
@@ -225,6 +221,14 @@ class StoreCommand(click.Command):
             return super().invoke(context)
         except (InvalidValue, OverBound) as error:
             raise in_options(error, context) from error
+
+
+class StoreCommand(NamingCommand):
+    """A command that also takes the group's options after its own name."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.params += options()
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)

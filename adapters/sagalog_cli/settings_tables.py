@@ -6,10 +6,14 @@ Rule: as `render`, it gives data to `tables`, which makes it safe to show. Rates
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from sagalog import Breaker, LimitStatus, Pause, QueueStatus, Rate
 from sagalog_cli.tables import Cell, Table
 from sagalog_cli.times import distance, exact_duration, instant
+
+if TYPE_CHECKING:
+    from sagalog_http.tokens import Token  # only `token` imports it
 
 
 def limits(listed: Sequence[LimitStatus], now_ms: int) -> Table:
@@ -117,3 +121,26 @@ def unreadable(error: str | None) -> Cell:
 
 def _count(number: int | None) -> str:
     return "" if number is None else str(number)
+
+
+def tokens(listed: Sequence[Token], now_ms: int) -> Table:
+    """Return a table with one row a token."""
+    head = ("NAME", "STATE", "SCOPES", "QUEUES", "KINDS", "EXPIRES", "USED")
+    return Table(head, [_token(one, now_ms) for one in listed])
+
+
+def _token(one: Token, now_ms: int) -> Sequence[Cell | str]:
+    state = one.state(now_ms)
+    return (
+        one.name,
+        Cell(state, "" if state == "live" else "red"),
+        ",".join(one.scopes),
+        ",".join(one.queues),
+        ",".join(one.kinds),
+        _time(one.expires_ms, now_ms),
+        _time(one.used_ms, now_ms),
+    )
+
+
+def _time(time_ms: int | None, now_ms: int) -> Cell:
+    return Cell("") if time_ms is None else Cell(instant(time_ms), short=distance(time_ms, now_ms))

@@ -132,7 +132,7 @@ class Queue:
         The same id again, with the same payload and settings, adds nothing. [REPEAT-2]
 
         Args:
-            payload: JSON of at most 1 MiB.
+            payload: JSON of at most 16 MiB.
             id: drawn if left out; a caller that may have to repeat the push gives one.
 
         Raises:
@@ -148,7 +148,7 @@ class Queue:
             payloads: a list of JSON values; 10,000 at most.
 
         Raises:
-            InvalidValue: a payload is no JSON of at most 1 MiB.
+            InvalidValue: a payload is no JSON of at most 16 MiB.
             OverBound: they are too many.
         """
         arguments = self._arguments()

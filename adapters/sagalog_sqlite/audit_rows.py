@@ -21,6 +21,7 @@ from sagalog.store import (
     AuditedTask,
     DedupeRow,
     LimitUse,
+    Reference,
     Row,
     SavedTask,
     StoredEvent,
@@ -31,7 +32,7 @@ from sagalog.store import (
     decode_account,
     decode_fold,
 )
-from sagalog_sqlite import dedupes, kept, migration, rows, texts
+from sagalog_sqlite import dedupes, kept, migration, references, rows, texts
 
 SAVED: Final = (
     "SELECT s.number, (SELECT 1 FROM awaited WHERE stream = s.number LIMIT 1), t.format, t.fold, "  # noqa: S608
@@ -118,7 +119,7 @@ def saved(read: Read, stream: str) -> SavedTask | None:
 
 
 def audited(read: Read, after: int, limit: int) -> list[AuditedStream]:
-    """Return streams with all their events, fewer if those are large: eight statements for all of them."""
+    """Return streams with all their events, fewer if those are large: nine statements for all of them."""
     heads = _that_fit(read, read(NAMES, (after, limit)))
     if not heads:
         return []
@@ -133,6 +134,9 @@ def audited(read: Read, after: int, limit: int) -> list[AuditedStream]:
     limit_uses: dict[int, list[LimitUse]] = {}
     for number, *place in read(LIMIT_USES_BETWEEN, between):
         limit_uses.setdefault(number, []).append(LimitUse(*place))
+    named: dict[int, list[Reference]] = {}
+    for number, name, task in read(references.BETWEEN, between):
+        named.setdefault(number, []).append(Reference(name, task))
     names: dict[int, str] = dict(heads)
     keys = {
         number: DedupeRow(kind, key, names[number].partition("/")[2], until_ms)
@@ -157,7 +161,14 @@ def audited(read: Read, after: int, limit: int) -> list[AuditedStream]:
         if version == newest.get(number)
     }
     return [
-        AuditedStream(number, name, events[number], tasks.get(number), _other_fold(name, folds.get(number)))
+        AuditedStream(
+            number,
+            name,
+            events[number],
+            tasks.get(number),
+            _other_fold(name, folds.get(number)),
+            tuple(named.get(number, ())),
+        )
         for number, name in heads
     ]
 
@@ -176,6 +187,7 @@ def strays(read: Read) -> list[str]:
         f"the dedupe key {key!r} of {kind!r} is of {number}, which has no stream"
         for kind, key, number in read(dedupes.STRAYS)
     ]
+    found += [f"the reference of {number} to {name!r} has no stream" for name, number in read(references.STRAYS)]
     return found + [
         f"the place of {number} under {account!r} has no stream" for account, number in read(STRAY_LIMIT_USES)
     ]

@@ -223,8 +223,11 @@ class Loader:
 
     def note_settings(self, stream: str) -> None:
         """Note that a stream which is no task's was written."""
-        self.estimates.has_settings = True
         category, _, id = stream.partition("/")
+        if category == "journal":
+            # A journal says nothing of what may run.
+            return
+        self.estimates.has_settings = True
         if category == "queue":
             self._cache.governed[id] = True
 
@@ -304,6 +307,15 @@ class Loader:
             return self.load(stream) or Saved(stream, None)
         except rows.UNFOLDABLE:
             return Saved(stream, None)
+
+    def any_task(self, id: str) -> TaskFold | None:
+        """Return a task without a place in the cache; raises as `rows.load`."""
+        known = self._streams.get(f"{rows.TASK}/{id}")
+        if known is None:
+            row = self.execute(rows.TASK_BY_ID, (id,)).fetchone()
+            known = None if row is None else rows.load(self.execute, row)
+        fold = None if known is None else known.saved.fold
+        return fold if isinstance(fold, TaskFold) else None
 
     def _fold(self, id: str) -> TaskFold | None:
         saved = self.load(f"{rows.TASK}/{id}")

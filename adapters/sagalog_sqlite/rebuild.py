@@ -11,6 +11,7 @@ from typing import Final
 from sagalog.store import (
     FOLD_FORMAT,
     AccountFold,
+    Envelope,
     Tag,
     TaskFold,
     category_of,
@@ -20,7 +21,7 @@ from sagalog.store import (
     refold_store,
     refold_stream,
 )
-from sagalog_sqlite import dedupes, edges, rows
+from sagalog_sqlite import dedupes, edges, references, rows
 from sagalog_sqlite.rows import Execute
 from sagalog_sqlite.texts import bytes_of, is_beyond, key_of
 from sagalog_sqlite.transaction import Transaction
@@ -76,6 +77,7 @@ def begin(transaction: Transaction) -> int:
     execute = _start_slice(transaction)
     execute(_FORGET_AWAITED)
     execute(dedupes.FORGET_STRAYS)
+    execute(references.FORGET_STRAYS)
     newest = 0
     for (newest,) in execute(_NEWEST):
         execute(_FORGET, (newest,))
@@ -83,27 +85,39 @@ def begin(transaction: Transaction) -> int:
     return newest
 
 
-def rebuild_streams(transaction: Transaction, after: int, newest: int, lacking: list[int]) -> tuple[int, int]:
+def rebuild_streams(
+    transaction: Transaction, after: int, newest: int, lacking: list[int], prunings: references.Prunings
+) -> tuple[int, int]:
     """Fold the next streams after `after`, up to `newest`, and remove rows among them that belong to no task.
 
-    It removes wrong rows of dedupe keys too, and adds to `lacking` the numbers of the tasks that lack one.
+    It removes wrong rows of dedupe keys too, and adds to `lacking` the numbers of the tasks that lack one. `prunings`
+    are those that the slices before have read.
 
     Returns:
         How many tasks there were, and the last stream's number.
     """
     execute = _start_slice(transaction)
     tasks, last = 0, newest
+    # Those since the last slice too: a digest that they name has no reference any more.
+    prunings.catch_up(execute)
     for number, category, id in list(execute(_NEXT, (after, newest, SLICE))):
+        envelopes = rows.history(execute, number)
         if category == rows.TASK:
-            _rebuild_task(execute, number, id, transaction, lacking)
+            _rebuild_task(execute, number, id, envelopes, transaction, lacking)
             tasks += 1
         elif category == "store":
-            _rebuild_store(transaction, number)
+            _rebuild_store(transaction, envelopes)
         else:
-            _rebuild_other(execute, number, f"{category}/{id}")
+            _rebuild_other(execute, number, f"{category}/{id}", envelopes)
+        references.rebuild_stream(execute, number, envelopes, prunings.positions)
         last = number
     execute(_FORGET_AMONG, (after, last))
     return tasks, last if last > after else newest
+
+
+def put_pruned_back(transaction: Transaction) -> None:
+    """Keep exactly those names as pruned to which no stream refers since. [PRUNE-4]"""
+    references.put_pruned_back(_start_slice(transaction))
 
 
 def put_dedupes_back(transaction: Transaction, lacking: list[int]) -> None:
@@ -166,9 +180,16 @@ def _start_slice(transaction: Transaction) -> Execute:
     return transaction.execute
 
 
-def _rebuild_task(execute: Execute, number: int, id: str, transaction: Transaction, lacking: list[int]) -> None:
+def _rebuild_task(
+    execute: Execute,
+    number: int,
+    id: str,
+    envelopes: list[Envelope],
+    transaction: Transaction,
+    lacking: list[int],
+) -> None:
     try:
-        projection = project_afresh(id, rows.history(execute, number), transaction.now_ms, transaction.is_governed)
+        projection = project_afresh(id, envelopes, transaction.now_ms, transaction.is_governed)
     except rows.UNFOLDABLE:
         execute(rows.PUT_ASIDE, (number,))  # [LOG-5]
         return
@@ -187,11 +208,10 @@ def _rebuild_task(execute: Execute, number: int, id: str, transaction: Transacti
         execute(rows.INSERT_TAG, (name, value, number))
 
 
-def _rebuild_other(execute: Execute, number: int, stream: str) -> None:
+def _rebuild_other(execute: Execute, number: int, stream: str, envelopes: list[Envelope]) -> None:
     category = category_of(stream)
     if category is None:
         return  # An audit names it.
-    envelopes = rows.history(execute, number)
     try:
         fold = refold_stream(category, stream.partition("/")[2], envelopes)
     except rows.UNFOLDABLE:
@@ -199,9 +219,9 @@ def _rebuild_other(execute: Execute, number: int, stream: str) -> None:
     execute(rows.REPLACE_FOLD, (number, FOLD_FORMAT, len(envelopes), project_fold(fold).content))
 
 
-def _rebuild_store(transaction: Transaction, number: int) -> None:
+def _rebuild_store(transaction: Transaction, envelopes: list[Envelope]) -> None:
     try:
-        store = refold_store(rows.history(transaction.execute, number))
+        store = refold_store(envelopes)
     except rows.UNFOLDABLE:
         return  # The saved fold stays; an audit names the event.
     if store is not None:

@@ -141,7 +141,7 @@ QUEUES_OVERDUE: Final = _distinct("queue", "overdue_ms IS NOT NULL")
 OVERDUE: Final = "SELECT stream FROM tasks WHERE overdue_ms IS NOT NULL AND queue = ?1 AND overdue_ms <= ?2"
 
 # [LIMIT-5] What limits hold back, and whose turn it is. One seek tells that a store has no settings.
-HAS_SETTINGS: Final = "SELECT EXISTS (SELECT 1 FROM folds)"
+HAS_SETTINGS: Final = "SELECT EXISTS (SELECT 1 FROM streams WHERE category IN ('limit', 'queue', 'schedule'))"
 IS_STREAM: Final = "SELECT 1 FROM streams WHERE category = ? AND id = ?"
 FIRST_LIMIT_DUE: Final = (
     "SELECT (SELECT min(due_ms) FROM accounts WHERE due_ms IS NOT NULL), "

@@ -26,6 +26,7 @@ from sagalog.store import (
     PinnedTasks,
     Place,
     Query,
+    ReferringStream,
     SavedTask,
     State,
     StoreFold,
@@ -34,7 +35,7 @@ from sagalog.store import (
     TaskFold,
     UnclaimedUndo,
 )
-from sagalog_sqlite import audit_rows, edges, kept, listing, rows, selection, texts
+from sagalog_sqlite import audit_rows, edges, kept, listing, references, rows, selection, texts
 from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.failures import store_error
 
@@ -101,9 +102,27 @@ class SqliteSnapshot:
 
     def blob(self, digest: str) -> bytes | None:
         """Return the bytes under a digest; None also if the row holds something else."""
-        for (data,) in self._rows(rows.BLOB, (digest,)):
-            return data if isinstance(data, bytes) else None
-        return None
+        return references.blob(self._rows, digest)
+
+    def blob_size(self, digest: str) -> int | None:
+        """Return how many bytes there are under a digest."""
+        return references.blob_size(self._rows, digest)
+
+    def pruned(self, digest: str) -> int | None:
+        """Return the version of the event by which bytes are gone."""
+        return references.pruned(self._rows, digest)
+
+    def digests(self, after: str, limit: int) -> list[str]:
+        """Return the digests above `after` to which streams refer."""
+        return references.digests(self._rows, after, limit)
+
+    def digest_count(self) -> int:
+        """Count the digests to which streams refer."""
+        return int(self._rows(references.DIGEST_COUNT)[0][0])
+
+    def referring(self, name: str, limit: int | None = None) -> list[ReferringStream]:
+        """Return the newest streams that refer to a name."""
+        return references.referring(self._rows, name, limit)
 
     def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:
         """Return the events of one stream with versions above `after`."""
@@ -282,6 +301,10 @@ class SqliteSnapshot:
     def tagged(self, name: str, value: str, first: int, last: int) -> frozenset[int]:
         """Return the numbers of the streams from `first` to `last` with a tag."""
         return audit_rows.tagged(self._rows, name, value, first, last)
+
+    def pruned_count(self) -> int:
+        """Count the digests that are kept as pruned."""
+        return int(self._rows(references.PRUNED_COUNT)[0][0])
 
     def strays(self) -> list[str]:
         """Return a sentence for each row of tasks and waits that belongs to no stream."""

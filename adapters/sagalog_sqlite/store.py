@@ -18,7 +18,7 @@ import apsw
 
 from sagalog.errors import Closed, SagalogError, Unavailable
 from sagalog.store import FIRST_TAG, AccountFold, Clock, FileHealth, Kept, Operation, Progress, Tag, armed, reach
-from sagalog_sqlite import fork_hooks, kept, rebuild
+from sagalog_sqlite import fork_hooks, kept, rebuild, references
 from sagalog_sqlite.changes import Changes
 from sagalog_sqlite.checkpoints import Checkpoints
 from sagalog_sqlite.commit_queue import CommitGroup, CommitQueue, PendingCommit, PendingWork
@@ -111,15 +111,17 @@ class SqliteStore:
         tasks = after = swept = 0
         # The streams whose dedupe keys are to be put back once no wrong row is left.
         all_lacking: list[int] = []
+        prunings = references.Prunings()
         while after < newest:
             report(after)
             lacking: list[int] = []
-            slice = partial(rebuild.rebuild_streams, after=after, newest=newest, lacking=lacking)
+            slice = partial(rebuild.rebuild_streams, after=after, newest=newest, lacking=lacking, prunings=prunings)
             folded, after = self._run_alone(slice)
             tasks += folded
             all_lacking += lacking
         for at in range(0, len(all_lacking), rebuild.SLICE):
             self._run_alone(partial(rebuild.put_dedupes_back, lacking=all_lacking[at : at + rebuild.SLICE]))
+        self._run_alone(rebuild.put_pruned_back)
         waiting: int | None = 0
         while waiting is not None:
             waiting = self._run_alone(partial(rebuild.sweep_edges, after=waiting))

@@ -21,12 +21,13 @@ from sagalog.store import (
     Execution,
     Place,
     Recordable,
+    ReferringStream,
     Saved,
     TaskFold,
     Undeclared,
     stream_of_account,
 )
-from sagalog_sqlite import selection
+from sagalog_sqlite import references, selection
 
 if TYPE_CHECKING:
     from sagalog_sqlite.transaction import Transaction
@@ -75,6 +76,26 @@ class SqliteView:
         if stream not in self._shown and stream not in self._sources:
             self._require(stream)
         return self._transaction.event(stream, version)
+
+    def blob(self, digest: str, /) -> bytes | None:
+        """Return the bytes under a digest."""
+        return references.blob(self._transaction.execute, digest)
+
+    def blob_size(self, digest: str) -> int | None:
+        """Return how many bytes there are under a digest."""
+        return references.blob_size(self._transaction.execute, digest)
+
+    def task(self, id: str) -> TaskFold | None:
+        """Return a task, whatever the operation has named."""
+        return self._transaction.any_task(id)
+
+    def digests(self, after: str, limit: int) -> Sequence[str]:
+        """Return the digests above `after` to which streams refer."""
+        return references.digests(self._transaction.execute, after, limit)
+
+    def referring(self, name: str, limit: int | None = None) -> Sequence[ReferringStream]:
+        """Return the newest streams that refer to a name."""
+        return references.referring(self._transaction.execute, name, limit)
 
     def keyed(self, key: str, /) -> Sequence[Envelope]:
         """Return all events with this idempotency key, and show their streams from now on."""

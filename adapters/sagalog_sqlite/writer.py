@@ -25,7 +25,7 @@ from sagalog.store import (
     encode_account,
     reach,
 )
-from sagalog_sqlite import dedupes, edges, rows
+from sagalog_sqlite import dedupes, edges, references, rows
 from sagalog_sqlite.fold_cache import CREATED_CHARACTERS_MAX, is_worth_keeping
 from sagalog_sqlite.loader import Loader
 from sagalog_sqlite.rows import Loaded
@@ -75,6 +75,9 @@ class Writer(Loader):
             self._end_all_edges(result)
         if result.children_done or result.children_left:
             self._keep_children(result)
+        if result.pruned is not None:
+            self.wrote = True
+            references.prune(self.execute, result.pruned)
 
     def _write_plain(self, result: Result, target: Loaded) -> None:
         """Write what the result of a plain way may carry: one append with its blobs and ends."""
@@ -140,6 +143,8 @@ class Writer(Loader):
 
     def _save_appended(self, append: Append, loaded: Loaded) -> None:
         projection = append.projection
+        if append.references:
+            references.save(self.execute, loaded.number, append.references)
         loaded.version = append.expected + len(append.envelopes)
         if projection.row is not None:
             self._save(loaded, projection)

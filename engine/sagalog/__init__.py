@@ -12,8 +12,11 @@ from sagalog.engine.batch import Batch
 from sagalog.engine.command_work import Maintained
 from sagalog.engine.explanation import Explanation, Reason
 from sagalog.engine.health import Health
+from sagalog.engine.journal import Journal, JournalReader
+from sagalog.engine.journal_values import JournalCursor, JournalEntry, JournalInfo
 from sagalog.engine.lease import Lease, Renewal
 from sagalog.engine.opening import open as open
+from sagalog.engine.pruning import PruneReport
 from sagalog.engine.queries import Artifact, BreakerStatus, LimitStatus, Pause, QueueStatus, ScheduleStatus, WaitOutcome
 from sagalog.engine.subscription import Subscription
 from sagalog.engine.task import Task, TaskCompensation, TaskWait
@@ -33,6 +36,7 @@ from sagalog.errors import (
     LogDamaged,
     NotFound,
     OverBound,
+    Pruned,
     Rejected,
     ResultRequired,
     SagalogError,
@@ -103,6 +107,11 @@ __all__ = [
     "Input",
     "Interrupted",
     "InvalidValue",
+    "Journal",
+    "JournalCursor",
+    "JournalEntry",
+    "JournalInfo",
+    "JournalReader",
     "Lease",
     "LeaseHeld",
     "LeaseLost",
@@ -119,6 +128,8 @@ __all__ = [
     "PinnedTasks",
     "Policy",
     "Progress",
+    "PruneReport",
+    "Pruned",
     "Quarantine",
     "QueueStatus",
     "Rate",

@@ -258,8 +258,10 @@ def recorded(envelope: Envelope) -> Recorded:
     return Recorded(**msgspec.structs.asdict(envelope), event=read(envelope))
 
 
-def recorded_log(envelopes: Iterable[Envelope], after: int) -> Iterator[Recorded]:
+def recorded_log(envelopes: Iterable[Envelope], after: int, without: str | None = None) -> Iterator[Recorded]:
     """Yield events of the log behind position `after`, as `recorded`, until one is missing. [LOG-1]
+
+    It passes over those of the category `without`, whose content it does not read.
 
     Raises:
         LogDamaged: another event is where one is expected. UnknownEvent, LogDamaged: as `read`.
@@ -267,7 +269,8 @@ def recorded_log(envelopes: Iterable[Envelope], after: int) -> Iterator[Recorded
     for position, envelope in enumerate(envelopes, start=after + 1):
         if envelope.position != position:
             raise _missing(envelope, f"position {position} was expected and {envelope.position} found")
-        yield recorded(envelope)
+        if without is None or envelope.stream.partition("/")[0] != without:
+            yield recorded(envelope)
 
 
 def recorded_stream(envelopes: Iterable[Envelope]) -> Iterator[Recorded]:

@@ -110,6 +110,15 @@ class WaitOver(Rejected):
     code = "wait_over"
 
 
+class Pruned(Rejected):
+    """The bytes are gone, since nothing needed them any more: create the task anew with them. [PRUNE-3]
+
+    Fields: `task`, and `digest`, the SHA-256 of the bytes.
+    """
+
+    code = "pruned"
+
+
 class CompensationRequired(Rejected):
     """A task that was leased may not fail without an undo on record or a waiver: give one of them. [COMP-2]
 

@@ -54,6 +54,8 @@ ROWS = {
     "queue": ("peers litequeue", "steady: litequeue", "steady: sagalog, push and consume: of the fastest",
               "backlog: huey", "backlog: sagalog, push and consume: of the fastest",
               "backlog: sagalog, push, pop and ack: of the fastest"),
+    "journal": ("readers in the writer's process have an entry after",
+                "readers in another process have an entry after"),
     "race": ("lifecycles, all processes", "leased during another lease", "errors that reached a caller",
              "farthest share", "longest call"),
     "schema": ("full, page 1024, checkpoint at  250 pages", "normal, page 8192, checkpoint at 4000 pages"),

@@ -12,9 +12,11 @@ import msgspec
 
 from sagalog import Maintained, Progress, RebuildReport, SagalogError, Task, VerifyReport
 from sagalog.engine.claims import Claimed
-from sagalog.engine.entries import Answer, CommandEntry, Entry, SettingEntry
+from sagalog.engine.entries import Answer, CommandEntry, Entry, JournalWrite, SettingEntry
 from sagalog.engine.executor import Executor
 from sagalog.engine.health import Health
+from sagalog.engine.journal_values import JournalCursor
+from sagalog.engine.pruning import PruneReport
 from sagalog.engine.queries import Queries
 from sagalog.ports import Clock
 from sagalog.store import Kept
@@ -64,6 +66,9 @@ class BytesExecutor:
     def set(self, entry: SettingEntry) -> None:
         self._server.set(sent(entry, SettingEntry))
 
+    def write_journals(self, writes: Sequence[JournalWrite]) -> list[JournalCursor | SagalogError]:
+        return self._server.write_journals([sent(one, JournalWrite) for one in writes])
+
     def recover(
         self,
         limit: int | None,
@@ -87,6 +92,16 @@ class BytesExecutor:
 
     def rebuild(self, progress: Progress | None = None) -> RebuildReport:
         return self._server.rebuild(progress)
+
+    def prune(
+        self,
+        older_than_ms: int,
+        limit: int | None,
+        queue: str | None,
+        dry_run: bool,
+        progress: Progress | None = None,
+    ) -> PruneReport:
+        return self._server.prune(older_than_ms, limit, queue, dry_run, progress)
 
     def health(self) -> Health:
         return self._server.health()

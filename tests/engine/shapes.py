@@ -21,6 +21,7 @@ from sagalog.kernel.values import (
     Failure,
     Inherited,
     Input,
+    JsonBlob,
     KeptStep,
     KeptWaits,
     Limit,
@@ -44,6 +45,8 @@ BARE = Failure("timeout", "no answer")
 WHOLE = Failure("time_limit", "", {"seconds": 1.5}, {"time_limit_ms": 50, "kind": "build", "kinds": ("close", "open")})
 ENDS = (TaskEnd("b", 3, State.COMPLETED), TaskEnd("c", 4, State.CANCELLED))
 DIGEST = "ab" * 32
+LARGE = JsonBlob("c" * 64, 70_000)
+KEYED = JsonBlob("d" * 64, 70_016, "subject")
 RATE = Rate(60, 60_000, 10)
 BARE_RATE = Rate(1, 1_000)
 BREAKER = BreakerPolicy(5, 60_000, 3_600_000)
@@ -106,6 +109,8 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.Created("build", "default", 0, 5, POLICY, State.PENDING, dedupe=DedupeKey("nightly", "period", 60, 65)),
         e.Created("build", "default", 0, 5, POLICY, State.PENDING, dedupe=DedupeKey("nightly", "ever")),
         e.Created("build", "default", 0, 5, POLICY, State.PENDING, build="2026-11-29.3"),
+        e.Created("build", "default", 0, 5, POLICY, State.PENDING, payload_blob=LARGE),
+        e.Created("build", "default", 0, 5, POLICY, State.PENDING, payload_blob=KEYED),
     ),
     ("leased", 1): (
         e.Leased("w", 1, 1, "work", False),
@@ -128,6 +133,8 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
     ("step_completed", 1): (
         e.StepCompleted("checkout", 1),
         e.StepCompleted("checkout", 1, {"path": "wt"}, "u1"),
+        e.StepCompleted("checkout", 1, result_blob=LARGE),
+        e.StepCompleted("checkout", 1, result_blob=KEYED),
     ),
     ("compensation_registered", 1): (
         e.CompensationRegistered("u1", "remove", 1),
@@ -149,7 +156,12 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.Parked(1, "park", "approval", 1),
         e.Parked(1, "park", "approval", 2, "approved", ("b", "c"), 9),
     ),
-    ("signalled", 1): (e.Signalled("approved"), e.Signalled("approved", {"by": "ann"})),
+    ("signalled", 1): (
+        e.Signalled("approved"),
+        e.Signalled("approved", {"by": "ann"}),
+        e.Signalled("approved", data_blob=KEYED),
+        e.Signalled("approved", data_blob=LARGE),
+    ),
     ("unblocked", 1): (
         e.Unblocked("approval", 1, "time"),
         e.Unblocked("approval", 1, "tasks", 4, counted(ENDS), digest_of_ends(ENDS), ENDS, Unchanged(3, 1_000)),
@@ -182,7 +194,12 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.CompensationFailed("u1", 2, "compensation_failed", DOWN, 4),
     ),
     ("compensated", 1): (e.Compensated("failed"), e.Compensated("cancelled", 2, "waive")),
-    ("completed", 1): (e.Completed(1, "complete"), e.Completed(1, "complete", [None, "é"], ("u1",))),
+    ("completed", 1): (
+        e.Completed(1, "complete"),
+        e.Completed(1, "complete", [None, "é"], ("u1",)),
+        e.Completed(1, "complete", result_blob=LARGE),
+        e.Completed(1, "complete", result_blob=KEYED),
+    ),
     ("quarantined", 1): (
         e.Quarantined("undo_expiries_spent"),
         e.Quarantined(
@@ -201,6 +218,8 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
     ("noted", 1): (
         e.Noted(),
         e.Noted("seen", ("u1",), "after", {"charge": [1]}, ("ship",), "retried_as_new", {"n": 1}),
+        e.Noted("seen", results={"charge": None}, results_blobs={"charge": LARGE}),
+        e.Noted("seen", results={"charge": None}, results_blobs={"charge": KEYED}),
     ),
     ("amended", 1): (
         e.Amended(priority=-1),
@@ -208,12 +227,15 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.Amended(removes=("payload", "affinity", "deadline_ms")),
         e.Amended(build="2026-11-29.4"),
         e.Amended(uses={"gpu": 2, "tokens": 900}),
+        e.Amended(payload_blob=LARGE),
+        e.Amended(payload_blob=KEYED),
     ),
     ("founded", 1): (e.Founded("s", 0, "0.1.0"),),
     ("upgraded", 1): (e.Upgraded("0.2.0"),),
     ("used", 1): (e.Used(1, "tokens", 900),),
     ("kind_paused", 1): (e.KindPaused("build"), e.KindPaused("build", "the disk is full")),
     ("kind_resumed", 1): (e.KindResumed("build"),),
+    ("pruned", 1): (e.Pruned(("a" * 64, "b" * 64), 9, 86_400_000),),
     ("limit_set", 1): (
         e.LimitSet(3),
         e.LimitSet(rate=RATE),
@@ -264,10 +286,16 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.ScheduleCarried(True, EVERY, 5, 6),
         e.ScheduleCarried(False, NIGHTLY, 5, 6, 9, "nightly@1970", 6, 3, "task_refused"),
     ),
+    ("journal_appended", 1): (
+        e.JournalAppended(1, 2, DIGEST, 9),
+        e.JournalAppended(3, 1, DIGEST, 4, "b", 2, "dk"),
+    ),
+    ("journal_closed", 1): (e.JournalClosed(),),
+    ("journal_carried", 1): (e.JournalCarried(2, 9, 1), e.JournalCarried(3, 13, 3, "b", 2)),
 }
 
 
-_ID = {"task": "a", "store": "s", "limit": "gpu", "queue": "agents", "schedule": "nightly"}
+_ID = {"task": "a", "store": "s", "limit": "gpu", "queue": "agents", "schedule": "nightly", "journal": "build"}
 
 
 def stored_line(event: e.Recordable, version: int) -> str:

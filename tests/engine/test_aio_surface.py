@@ -10,8 +10,16 @@ import pytest
 
 import sagalog
 import sagalog.aio
-from sagalog import Batch, Engine, Lease, Renewal, Subscription, Task
-from sagalog.aio import AsyncBatch, AsyncEngine, AsyncLease, AsyncRenewal, AsyncSubscription
+from sagalog import Batch, Engine, Journal, JournalReader, Lease, Renewal, Subscription, Task
+from sagalog.aio import (
+    AsyncBatch,
+    AsyncEngine,
+    AsyncJournal,
+    AsyncJournalReader,
+    AsyncLease,
+    AsyncRenewal,
+    AsyncSubscription,
+)
 
 # The object whose calls block.
 _OWN = {"plain"}
@@ -23,8 +31,10 @@ _PAIRS: list[tuple[type, type, set[str]]] = [
     (Lease, AsyncLease, set()),
     (Batch, AsyncBatch, set()),
     (Subscription, AsyncSubscription, set()),
+    (Journal, AsyncJournal, set()),
+    (JournalReader, AsyncJournalReader, set()),
 ]
-_PLAIN_CALLS = {"batch", "now_ms", "rebind"}
+_PLAIN_CALLS = {"batch", "follow", "journal", "now_ms", "rebind"}
 
 
 def names_of(kind: type) -> set[str]:
@@ -43,7 +53,14 @@ def set_by_its_making(kind: type) -> set[str]:
     """The public names that only an instance has."""
     with sagalog.open("memory:") as engine:
         subscription = engine.subscribe("reader")
-        made = {Engine: vars(engine), Batch: vars(engine.batch()), Subscription: vars(subscription)}.get(kind, {})
+        journal = engine.journal("build")
+        made = {
+            Engine: vars(engine),
+            Batch: vars(engine.batch()),
+            Subscription: vars(subscription),
+            Journal: vars(journal),
+            JournalReader: vars(journal.follow()),
+        }.get(kind, {})
     return {name for name in made if not name.startswith("_")}
 
 

@@ -16,7 +16,7 @@ from sagalog.errors import LogDamaged, UnknownEvent
 from sagalog.kernel import events as e
 from sagalog.kernel.categories import CATEGORIES
 from sagalog.kernel.ends import digest_of_ends
-from sagalog.kernel.values import Failure, Inherited, Limit, Rate, Retry, State, TaskEnd, Unchanged
+from sagalog.kernel.values import Failure, Inherited, JsonBlob, Limit, Rate, Retry, State, TaskEnd, Unchanged
 from sagalog.schemas import schema_files
 from tests.engine.shapes import EVERY
 from tests.kernel.freedom import leaves
@@ -54,6 +54,7 @@ EXAMPLES: list[e.Recordable] = [
     e.CompensationFailed(id="c", fence=2, verb="compensation_failed", error=Failure("x", "y", {"z": 1}), run_at_ms=4),
     e.Compensated(outcome="failed"),
     e.Completed(fence=1, verb="complete", result="ok"),
+    e.Signalled(name="approved", data_blob=JsonBlob("a" * 64, 70_000)),
     e.Quarantined(code="operator", reason="odd", owed=("c",)),
     e.Amended(queue="agents", payload=[1], uses={"gpu": 2}, removes=("deadline_ms",)),
     e.Noted(text="looked at it", settles=("c",), successor="b", results={"checkout": [1]}, rerun=("build",)),
@@ -62,6 +63,7 @@ EXAMPLES: list[e.Recordable] = [
     e.Upgraded(writer="0.2.0"),
     e.KindPaused(kind="build", reason="the disk is full"),
     e.KindResumed(kind="build"),
+    e.Pruned(digests=("a" * 64,), size_bytes=9, older_than_ms=86_400_000),
     e.LimitSet(rate=Rate(60, 60_000, 10)),
     e.LimitRemoved(),
     e.LimitPaused(reason="the provider is down"),
@@ -89,6 +91,9 @@ EXAMPLES: list[e.Recordable] = [
     e.ScheduleStopped(code="zone_unknown", parameters={"zone": "Europe/Berlin"}),
     e.ScheduleReset(settled_ms=5, next_ms=1_005),
     e.ScheduleCarried(False, EVERY, 5, 1_005, 2_005, "poll@1970-01-01T00:00:01.005Z", 1_005),
+    e.JournalAppended(first=3, entries=2, digest="ab" * 32, size_bytes=9, task="t", fence=2),
+    e.JournalClosed(),
+    e.JournalCarried(entries=4, size_bytes=18, first=3, task="t", fence=2),
 ]
 
 

@@ -13,7 +13,7 @@ from sagalog.kernel import bounds
 from tests.engine.checking import REMOVE, leased, refused, undoing
 
 LONG = "x" * 201
-BIG = {"text": "x" * 1_048_576}
+BIG = {"text": "x" * bounds.PAYLOAD_BYTES_MAX}
 
 
 @pytest.fixture

@@ -73,10 +73,11 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     state.StoreFold,
     state.LimitFold,
     state.QueueFold,
+    state.JournalFold,
     Account,
     Refusal,
 )
-PINNED = (11, "48ae5366d651262a4c77576f4671ebc8ed72902d053aaa1316f196c2adab40b4")
+PINNED = (14, "91866e0bc24a8112d272bb2cef4e4a419ab8b91552e128443b519263b5abcc86")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 
 import msgspec
 import pytest
@@ -24,6 +25,7 @@ from sagalog.kernel.values import (
     UnrecordedStep,
 )
 from sagalog.testing import ManualClock
+from sagalog.testing.contract.journals import append_of
 from sagalog.testing.history import PROPERTIES, check, explain
 from sagalog.validation import commands as forms
 from tests.conftest import OpenEngine
@@ -35,6 +37,8 @@ FIRST = "task/first"
 TIMED, ASKED = "task/timed", "task/asked"
 AFTER, CHILD = "task/after", "task/c"
 TICK = "schedule/tick"
+BUILD = "journal/build"
+TOKENS = "journal/told/tokens"
 PROVIDER = "limit/provider"
 SECOND = Inherited("second", "close", "left", 1, 1)
 
@@ -69,6 +73,7 @@ def lived(engine: Engine, clock: ManualClock) -> Log:
     related(engine)
     deduped(engine, clock)
     scheduled(engine, clock)
+    journalled(engine)
     watched(engine, clock)
     return engine.events()
 
@@ -82,6 +87,19 @@ def deduped(engine: Engine, clock: ManualClock) -> None:
     engine.create("build", id="twice", dedupe=Dedupe("k"))
     clock.advance(100)
     engine.create("build", id="again", dedupe=Dedupe("p", "period", 100))
+
+
+def journalled(engine: Engine) -> None:
+    """A journal of no task is written and closed; two leases of the task `told` write another one."""
+    journal = engine.journal("build")
+    journal.append([b"a", b"b"])
+    journal.append([b"c"])
+    journal.close()
+    engine.create("build", id="told")
+    for data in (b"d", b"e"):
+        lease = engine.acquire("told", owner="ann", ttl_ms=None)
+        engine._executor.write_journals([append_of(lease, "tokens", data)])
+        lease.release()
 
 
 def scheduled(engine: Engine, clock: ManualClock) -> None:
@@ -176,6 +194,8 @@ def kept(engine: Engine) -> None:
 
 def waits(engine: Engine) -> None:
     """The task `waits` records a step and an artifact, and waits for two signals, one after another."""
+    engine.create("build", id="old", inputs={"spec": b"old"})
+    engine.cancel("old")
     engine.create("build", id="waits", inputs={"spec": b"bytes"})
     engine.signal("waits", "go", 1)
     lease = engine.acquire("waits", owner="ann", ttl_ms=None)
@@ -292,6 +312,17 @@ def put(log: Log, **changed: object) -> Log:
     version = version_of(log, e.ArtifactPut, WAITS)
     [artifact] = [one.event for one in log if (one.stream, one.version) == (WAITS, version)]
     return again(log, msgspec.structs.replace(artifact, **changed), version, WAITS)
+
+
+def pruned(log: Log, digest: str, size_bytes: int, older_than_ms: int = 0) -> Log:
+    """The log with a pruning at its end."""
+    [store] = [one.stream for one in log if isinstance(one.event, e.Founded)]
+    return added(log, e.Pruned((digest,), size_bytes, older_than_ms), store)
+
+
+def appended(log: Log, stream: str) -> e.JournalAppended:
+    """The first append to a journal."""
+    return next(one.event for one in log if one.stream == stream and isinstance(one.event, e.JournalAppended))
 
 
 def first(log: Log, stream: str) -> e.Created:
@@ -473,9 +504,26 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: again(log, fired(log), version_of(log, e.ScheduleFired, TICK, 1), TICK),
         lambda log: without(log, 3, stream=f"task/{fired(log).task}"),
     ],
+    "journals": [
+        lambda log: without(log, 1, stream=BUILD),
+        lambda log: again(log, e.JournalAppended(4, 1, "ab" * 32, 4), 2, BUILD),
+        lambda log: again(log, e.JournalAppended(3, 0, "ab" * 32, 4), 2, BUILD),
+        lambda log: again(log, e.JournalAppended(3, 1, "ab" * 32, 4, "told", 2), 2, BUILD),
+        lambda log: added(log, e.JournalAppended(4, 1, "ab" * 32, 4), BUILD),
+        lambda log: added(log, e.JournalAppended(3, 1, "ab" * 32, 4, "told", 2), TOKENS),
+        lambda log: again(log, e.JournalAppended(2, 1, "ab" * 32, 4, "told", 1), 2, TOKENS),
+    ],
     "blobs": [
         lambda log: put(log, digest="0" * 63),
         lambda log: put(log, size_bytes=4),
+    ],
+    "prunings": [
+        lambda log: pruned(log, "0" * 64, 0),
+        lambda log: pruned(without(log, 2, stream="task/old"), sha256(b"old").hexdigest(), 3),
+        lambda log: pruned(log, sha256(b"old").hexdigest(), 4),
+        lambda log: pruned(log, sha256(b"old").hexdigest(), 3, 10**9),
+        lambda log: pruned(log, appended(log, TOKENS).digest, appended(log, TOKENS).size_bytes, 10**9),
+        lambda log: pruned(log, appended(log, BUILD).digest, appended(log, BUILD).size_bytes),
     ],
 }
 

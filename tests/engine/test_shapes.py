@@ -71,6 +71,10 @@ def told(value: Any, hint: Any) -> Iterator[tuple[type[msgspec.Struct], set[str]
                 if field.name in value:
                     yield from told(value[field.name], field.type)
         return
+    if get_origin(hint) is dict and isinstance(value, dict):
+        for one in value.values():
+            yield from told(one, get_args(hint)[1])
+        return
     for arg in get_args(hint):
         for one in value if isinstance(value, list) else (value,):
             yield from told(one, arg)

@@ -35,17 +35,18 @@ _BATCH = [*_HOLDER_VERBS, *_CALLER_VERBS, *words("group quarantine_held results"
 _ENGINE = [
     *_CALLER_VERBS,
     *words("""
-        absent_builds artifact batch breakers changes close counts create_many drain_worker events explain find get
-        health heartbeat held_back history holders ids_with_prefix input limit_queue limits newest_position next_times
-        now_ms pause paused_kinds queues ready_kinds reattach rebind rebuild recover remove_limit remove_schedule resume
-        schedules set_limit reset_breaker set_queue set_schedule stale step_result stop_worker
-        store_id subscribe unreadable verify wait wait_change wait_end wait_ends workers
+        absent_builds artifact batch blob breakers changes close counts create_many drain_worker events explain find
+        get health heartbeat held_back history holders ids_with_prefix input journal journals keep kept kept_in
+        limit_queue limits newest_position next_times now_ms pause paused_kinds prune queues ready_kinds reattach
+        rebind rebuild recover remove_limit remove_schedule reset_breaker resume schedules set_limit set_queue
+        set_schedule stale step_result stop_worker store_id subscribe unreadable verify wait wait_change wait_end
+        wait_ends workers
     """),
 ]
 _TASK = words("""
     affinity artifacts attempt build cancel_requested children code compensations correlation_id created_ms data_key
     deadline_ms dedupe deduplicated error fence id inputs is_suspect is_terminal key kind lease leases outcome owed
-    parent payload policy predecessor priority progress queue reason result run_at_ms signals start_by_ms state
+    parent payload policy predecessor priority progress pruned queue reason result run_at_ms signals start_by_ms state
     steps successor
     tags trace tracestate unrecorded_steps updated_ms uses version waiting waits
 """)
@@ -53,7 +54,7 @@ _CONTEXT = words("""
     artifact attempt cancelled fence go_on interrupted lost on_stop owner progress stopping store_id task timed_out
     wait_stop
 """)
-_WORK = [*_CONTEXT, *words("gather healthy input payload sleep spawn step use wait_signal wait_tasks")]
+_WORK = [*_CONTEXT, *words("gather healthy input journal payload sleep spawn step use wait_signal wait_tasks")]
 _WORKER = words("""
     affinity build claim_ahead compensation concurrency grace_ms name preflight quarantine_unknown queues run stop stats
     task ttl_ms
@@ -148,7 +149,7 @@ def test_no_signature_names_a_command_an_entry_or_what_a_store_is_given(kind: ty
     }
 
     # A caller's own function, which an engine hands on to its store, and what a store counts.
-    assert named <= {"verify: Progress", "rebuild: Progress", "absent_builds: PinnedTasks"}
+    assert named <= {"verify: Progress", "rebuild: Progress", "prune: Progress", "absent_builds: PinnedTasks"}
 
 
 def test_importing_all_names_does_not_hide_the_builtin_open() -> None:

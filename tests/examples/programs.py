@@ -15,7 +15,8 @@ from tests.adapters.cli.calls import ROOT
 
 EXAMPLES: Final = ROOT / "docs" / "examples"
 PROGRAMS: Final = [
-    EXAMPLES / name for name in ("worktrees/orchestrator.py", "approval/pipeline.py", "service/service.py")
+    EXAMPLES / name
+    for name in ("worktrees/orchestrator.py", "approval/pipeline.py", "service/service.py", "ollama/ask.py")
 ]
 PATIENCE_S: Final = 100.0
 

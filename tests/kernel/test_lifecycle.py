@@ -243,9 +243,9 @@ def test_live_and_ended_states_are_all_there_is() -> None:
     assert [str(state) for state in State] == [state.name.lower() for state in State]
 
 
-def test_a_store_is_founded_once_and_then_upgraded_or_pauses_kinds() -> None:
-    """[LIFE-1] [LOG-7] [PAUSE-1]"""
-    later = ("upgraded", "kind_paused", "kind_resumed")
+def test_a_store_is_founded_once_and_then_upgraded_paused_or_pruned() -> None:
+    """[LIFE-1] [LOG-7] [PAUSE-1] [PRUNE-1]"""
+    later = ("upgraded", "kind_paused", "kind_resumed", "pruned")
     assert dict(STORE_LIFE.after) == {(UNBORN, "founded"): FOUNDED, **{(FOUNDED, one): FOUNDED for one in later}}
 
 

@@ -1,4 +1,4 @@
-"""The default install, made of what lies in the environment: the wheel, and what it needs without any extra.
+"""The default install, or one with an extra, made of what lies in the environment: the wheel, and what it needs.
 
 Rule: nothing else can be imported. The folder holds a link to each file of those distributions, and a program that
 runs there sees the standard library and the folder, whatever else is installed beside them.
@@ -73,11 +73,15 @@ def closure(requirements: Iterable[str]) -> dict[str, Distribution]:
     return found
 
 
-def install(shipped: Shipped, folder: Path) -> Path:
-    """Lay out the wheel and the closure of what it needs in `folder`, and give it back."""
+def install(shipped: Shipped, folder: Path, extra: str = "") -> Path:
+    """Lay out the wheel and the closure of what it needs in `folder`, perhaps with an extra, and give it back."""
     for entry in shipped.installed.iterdir():
         (folder / entry.name).symlink_to(entry)
-    for each in closure(shipped.metadata().get_all("Requires-Dist", [])).values():
+    lines = shipped.metadata().get_all("Requires-Dist", [])
+    mark = f"extra == '{extra}'"
+    # The closure asks for no extra of the first ones: those of ours are needed as if each had no condition.
+    needed = [line.partition(";")[0] if mark in line.replace('"', "'") else line for line in lines]
+    for each in closure(needed).values():
         _link(each, folder)
     return folder
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.packaging import surface
-from tests.packaging.default_install import closure, failures_of, install, run
+from tests.packaging.default_install import closure, failures_of, run
 from tests.packaging.shipped import Shipped
 from tests.packaging.test_constraints import PROJECT
 from tests.packaging.tree import ROOT
@@ -20,11 +20,6 @@ EXTRA_OF = {module: row.extra for row in ROWS for module in row.modules}
 STABLE = [module for row in ROWS if row.is_stable for module in row.modules]
 WITHOUT = [module for module, extra in EXTRA_OF.items() if extra is None]
 WITH = [(module, extra) for module, extra in EXTRA_OF.items() if extra is not None]
-
-
-@pytest.fixture(scope="session")
-def default(shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(shipped, tmp_path_factory.mktemp("default"))
 
 
 @pytest.fixture(scope="module")

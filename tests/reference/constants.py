@@ -57,7 +57,9 @@ def _is_of_a_class_of_ours(one: Name) -> bool:
 
 @cache
 def _body(module: str) -> list[ast.stmt]:
-    return ast.parse(inspect.getsource(module_of(module))).body
+    """The statements of a module, and those that only type checkers see."""
+    body = ast.parse(inspect.getsource(module_of(module))).body
+    return [one for node in body for one in (node.body if isinstance(node, ast.If) else [node])]
 
 
 def _assignment(module: str, name: str) -> tuple[str, ast.Assign | ast.AnnAssign]:

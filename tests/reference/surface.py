@@ -26,6 +26,7 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "sagalog": {
         "Opening a store": _words("open"),
         "Engine, leases, batches, subscriptions": _words("Engine Lease Renewal Batch Subscription"),
+        "Journals": _words("Journal JournalReader JournalEntry JournalCursor JournalInfo"),
         "What callers give": _words("Compensation Retry Rate Breaker Dedupe Failure UnrecordedStep"),
         "What callers read": _words("""
             Task State TaskCompensation TaskWait Policy LeaseRecord Units Input Artifact WaitOutcome LimitStatus
@@ -33,7 +34,7 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         """),
         "Looking after a store": _words("""
             Maintained Health FileHealth UnclaimedUndo PinnedTasks Progress VerifyReport Fault RebuildReport
-            WorkerInfo FailedPreflight
+            PruneReport            WorkerInfo FailedPreflight
         """),
         "Worker": _words("Worker"),
         "Outcomes of a handler": _words("""
@@ -42,11 +43,13 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
     "sagalog.worker": {
         "Contexts of handlers": _words("Context WorkContext UndoContext AsyncContext AsyncWorkContext"),
+        "Journals of handlers": _words("TaskJournal AsyncTaskJournal"),
         "Numbers of a run": _words("WorkerStats"),
     },
     "sagalog.aio": {},
     "sagalog_queue": {},
     "sagalog_command": {},
+    "sagalog_http": {},
     "sagalog_pytest": {},
     "sagalog.testing": {},
     "sagalog.store": {},

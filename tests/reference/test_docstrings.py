@@ -35,16 +35,18 @@ def words(text: str) -> frozenset[str]:
 KIT = "sagalog.store"
 # The first words of calls; a new one is added here, once it is seen to be a verb.
 VERBS = words("""
-    Acknowledge Ask Audit Begin Call Change Check Close Count Create Decide Decorate Do Draw End Find Get Give
-    Go Group Hand Iterate Keep Lease Let List Look Make Move Open Pop Push Put Read Reattach Record Refuse
-    Remove Renew Retry Run Save Say Send Set Settle Sleep State Stop Take Tell Throw Wait
+    Acknowledge Answer Append Ask Audit Begin Call Change Check Close Count Create Decide Decorate Do Draw End Find
+    Flush Follow Get Give Go Group Hand Have Iterate Keep Lease Let List Look Make Move Open Pop Push Put Read
+    Reattach Record Refuse Remove Renew Retry Return Revoke Run Save Say Send Serve Set Settle Sleep State Stop Take
+    Tell Throw Wait
 """)
 # The first words of classes: those of a noun phrase.
 NOUNS = words("A An Both Bytes Commands One The")
 # Whole numbers that count something or name a place. Any other says its unit at its end.
 COUNTS = words("""
-    after claim_ahead concurrency count epoch fence limit number per_key_slots position priority seed since slots status
-    threads units version
+    after claim_ahead concurrency count epoch expected fence level limit number per_key_slots port position priority
+    seed since
+    slots status threads units version
 """)
 UNITS = ("_ms", "_bytes", "_max", "_min")
 LINES_MAX = 30

@@ -77,7 +77,7 @@ COUNTER_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
     ),
     "kernel/categories.py": (
         behind("from sagalog.kernel.evolve import ", "evolve_counter, "),
-        behind("from sagalog.kernel.lifecycle import ", "COUNTER_LIFE, "),
+        behind("from sagalog.kernel.lifecycle import (\n", "    COUNTER_LIFE,\n"),
         behind("from sagalog.kernel.state import ", "CounterFold, "),
         before(
             "CATEGORIES: Final",

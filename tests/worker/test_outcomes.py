@@ -60,7 +60,7 @@ def test_a_permanent_failure_without_undo_or_waiver_is_for_a_human(engine: sagal
 
 
 @pytest.mark.parametrize(
-    "result", [object(), {1: 2}, float("nan"), "x" * 2_000_000, b"bytes"], ids=lambda r: type(r).__name__
+    "result", [object(), {1: 2}, float("nan"), "x" * 20_000_000, b"bytes"], ids=lambda r: type(r).__name__
 )
 def test_a_task_whose_result_cannot_be_stored_is_quarantined(
     result: Any, engine: sagalog.Engine, clock: ManualClock

@@ -24,7 +24,7 @@ from tests.worker.worker_processes import PATIENCE_S, story
     [
         ({"at": [1, object()]}, "result.at[1]"),
         (float("nan"), "result"),
-        ("x" * 2_000_000, "result"),
+        ("x" * 20_000_000, "result"),
         ({1: 2}, "result"),
     ],
     ids=["an object", "NaN", "too large", "a key"],

@@ -18,6 +18,7 @@ from typing import Final
 import click
 
 from sagalog import Corrupt, Engine, Recorded, Subscription
+from sagalog.kernel.categories import JOURNAL
 from sagalog.kernel.events import NAMES, Created
 from sagalog_cli import arguments, json_output
 from sagalog_cli.interrupts import heeding
@@ -58,6 +59,7 @@ Fits = Callable[[Recorded], bool]
     multiple=True,
     help="Only of this type, as in completed. Repeatable: any of them.",
 )
+@click.option("--journals", is_flag=True, help="Also the events of journals, which are many.")
 @click.option("--name", metavar="NAME", help="Keep a checkpoint under this name, and continue there next time.")
 @pass_session
 def tail(
@@ -68,6 +70,7 @@ def tail(
     task: str | None,
     queue: str | None,
     types: tuple[str, ...],
+    journals: bool,
     name: str | None,
 ) -> None:
     """Follow the events of the whole log, a line each: first the last 10 that fit, then new ones.
@@ -80,8 +83,9 @@ def tail(
     try:
         with heeding(signal.SIGTERM), session.open() as engine:
             wanted = None if task is None else whole_id(engine, task)
-            fits = _fitting(engine, wanted, queue, frozenset(types))
-            subscription = engine.subscribe(name, _last(engine, fits) if begin is None else begin)
+            journals = journals or not frozenset(JOURNAL.events.values()).isdisjoint(types)
+            fits = _fitting(engine, wanted, queue, frozenset(types), journals)
+            subscription = engine.subscribe(name, _last(engine, fits) if begin is None else begin, journals=journals)
             if begin is not None and subscription.position != begin:
                 session.note("resumed", f"{name} goes on after position {subscription.position}, where it stopped")
             _show(session, subscription, fits, None if follow else engine.newest_position())
@@ -102,7 +106,10 @@ def _show(session: Session, subscription: Subscription, fits: Fits, until: int |
             if subscription.name is not None:
                 subscription.save()
         elif not subscription.wait(_LOOK_EVERY_MS):
-            _require_reader()
+            if subscription.checkpoint is not None and subscription.position - subscription.checkpoint >= _PAGE:
+                # It has passed over so many events of journals that the next reader need not do that again.
+                subscription.save()
+            require_reader()
     if not shown:
         session.note("empty", "no event fits")
 
@@ -113,7 +120,7 @@ def _write(session: Session, events: Sequence[Recorded]) -> None:
     )
 
 
-def _fitting(engine: Engine, task: str | None, queue: str | None, types: frozenset[str]) -> Fits:
+def _fitting(engine: Engine, task: str | None, queue: str | None, types: frozenset[str], journals: bool) -> Fits:
     @lru_cache(_REMEMBERED)
     def queue_of(id: str) -> str | None:
         # The engine cannot say that a task that it cannot read is of another queue.
@@ -124,6 +131,8 @@ def _fitting(engine: Engine, task: str | None, queue: str | None, types: frozens
 
     def fits(one: Recorded) -> bool:
         category, _, id = one.stream.partition("/")
+        if category == JOURNAL.name and not journals:
+            return False
         if types and one.type not in types:
             return False
         if (task is not None or queue is not None) and category != "task":
@@ -156,7 +165,7 @@ def _last(engine: Engine, fits: Fits) -> int:
     return end
 
 
-def _require_reader() -> None:
+def require_reader() -> None:
     """Raise BrokenPipeError if the reader of standard output has gone, though there is nothing to write."""
     try:
         output = sys.stdout.fileno()

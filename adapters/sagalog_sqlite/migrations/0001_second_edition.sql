@@ -1,5 +1,5 @@
--- Format 0: the log (streams, events), what is folded from it (tasks, awaited, unhandled, limit_uses, accounts, dedupes, tags,
--- folds, store), what is kept beside it under names (kept), and what was applied (migrations).
+-- Format 0: the log (streams, events, blobs), what is folded from it (tasks, awaited, unhandled, limit_uses, accounts, dedupes,
+-- naming, pruned, tags, folds, store), what is kept beside it under names (kept), and what was applied (migrations).
 -- The log is the truth. A program may throw away all of tasks, tags and store, and fold it again.
 
 CREATE TABLE migrations(
@@ -211,7 +211,26 @@ CREATE TABLE unhandled(
     PRIMARY KEY (what, task)
 ) STRICT, WITHOUT ROWID;
 
--- Bytes that events name by their SHA-256. They are part of the log: nothing of them is changed or taken away.
+-- [PRUNE-2] Who refers to what: a stream to bytes by their digest, or to a task that it succeeds or awaits. The task is the
+-- one for which it does; null: that of the stream itself. A stream that refers to nothing has no row.
+CREATE TABLE naming(
+    name TEXT NOT NULL,
+    stream INTEGER NOT NULL,
+    task TEXT,
+    PRIMARY KEY (name, stream)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX naming_of ON naming(stream);
+
+-- [PRUNE-1] Bytes that are gone, and the version of the event in the store's stream that says so. A digest whose bytes are
+-- kept has no row.
+CREATE TABLE pruned(
+    digest TEXT PRIMARY KEY,
+    version INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Bytes that events name by their SHA-256. They are part of the log: nothing of them is changed, and nothing is taken away
+-- but what an event has pruned.
 CREATE TABLE blobs(
     number INTEGER PRIMARY KEY,
     digest TEXT NOT NULL UNIQUE,
@@ -222,7 +241,12 @@ CREATE TRIGGER blobs_are_not_changed BEFORE UPDATE ON blobs
 BEGIN SELECT RAISE(ABORT, 'the log is append-only: a blob is never changed'); END;
 
 CREATE TRIGGER blobs_are_not_deleted BEFORE DELETE ON blobs
+WHEN NOT EXISTS (SELECT 1 FROM pruned WHERE digest = OLD.digest)
 BEGIN SELECT RAISE(ABORT, 'the log is append-only: a blob is never deleted'); END;
+
+-- [PRUNE-2] An event that names bytes again brings them with it.
+CREATE TRIGGER blobs_are_kept_again AFTER INSERT ON blobs
+BEGIN DELETE FROM pruned WHERE digest = NEW.digest; END;
 
 CREATE TRIGGER blobs_are_not_replaced BEFORE INSERT ON blobs
 WHEN (NEW.number <> -1 AND EXISTS (SELECT 1 FROM blobs WHERE number = NEW.number))

@@ -3,6 +3,7 @@
     opening         `open`
     engine          `AsyncEngine`: every call of an engine as a coroutine
     batch, lease, subscription   `AsyncBatch`, `AsyncLease`, `AsyncSubscription`
+    journal         `AsyncJournal`, and the readers that follow one
     worker          `Worker`, whose coroutine handlers run on the caller's event loop
     coroutine_methods   a plain method -> its coroutine
     pool            threads for calls that block
@@ -14,6 +15,7 @@ two surfaces.
 
 from sagalog.aio.batch import AsyncBatch, AsyncResult
 from sagalog.aio.engine import AsyncEngine
+from sagalog.aio.journal import AsyncJournal, AsyncJournalReader
 from sagalog.aio.lease import AsyncLease, AsyncRenewal
 from sagalog.aio.opening import Opening
 from sagalog.aio.opening import open as open
@@ -23,6 +25,8 @@ from sagalog.aio.worker import Worker
 __all__ = [
     "AsyncBatch",
     "AsyncEngine",
+    "AsyncJournal",
+    "AsyncJournalReader",
     "AsyncLease",
     "AsyncRenewal",
     "AsyncResult",

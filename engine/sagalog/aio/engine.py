@@ -14,6 +14,7 @@ from typing import Any, Concatenate, Final, ParamSpec
 from sagalog.aio.batch import AsyncBatch
 from sagalog.aio.change_watch import ChangeWaiter, ChangeWatch
 from sagalog.aio.coroutine_methods import CoroutineMethod, as_coroutine, as_coroutine_of, passed_on
+from sagalog.aio.journal import AsyncJournal, TailWatches
 from sagalog.aio.lease import UNWANTED, AsyncLease, AsyncRenewal, give_back, lift_lease, lower_lease
 from sagalog.aio.pool import THREADS, Pool
 from sagalog.aio.subscription import AsyncSubscription
@@ -61,8 +62,10 @@ class AsyncEngine(CoroutineMethod[Engine]):
     failure is logged then. A caller that is cancelled while it claims is leased nothing: its leases are given back.
 
     Args:
-        plain: the engine, which is closed with this one.
+        plain: the engine, which is closed with this one unless it is shared.
         threads: how many calls run at a time; the others wait in order, and a call that waits for something holds none.
+        shares: the plain engine stays open when this one closes. So several may be made of one plain engine, each with
+            threads of its own, and calls of one never wait for those of another.
 
     Raises:
         InvalidValue: an argument is none of its kind, or beyond a limit; the field `path` names it.
@@ -72,11 +75,13 @@ class AsyncEngine(CoroutineMethod[Engine]):
         Corrupt: the store is damaged, or newer than this version: stop and call a human.
     """
 
-    __slots__ = ("_watch",)
+    __slots__ = ("_shares", "_tail_watches", "_watch")
 
-    def __init__(self, plain: Engine, threads: int = THREADS) -> None:
+    def __init__(self, plain: Engine, threads: int = THREADS, *, shares: bool = False) -> None:
         super().__init__(plain, Pool(threads))
+        self._shares = shares
         self._watch = ChangeWatch(plain)
+        self._tail_watches = TailWatches(self._pool, self._watch, plain._executor.clock)
 
     async def __aenter__(self) -> AsyncEngine:
         return self
@@ -94,6 +99,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
     async def close(self) -> None:
         """Close the store, once the calls under way have ended; later calls raise `Closed`. A second call does nothing.
 
+        An engine that shares its store leaves it open, and ends its own threads.
         All of that happens also where the caller that waits for it is cancelled.
         """
         self._watch.stop()
@@ -107,19 +113,31 @@ class AsyncEngine(CoroutineMethod[Engine]):
         """
         return AsyncBatch(self.plain.batch(together=together), self._pool, self.plain)
 
-    async def subscribe(self, name: str | None, after: int | None = None) -> AsyncSubscription:
+    async def subscribe(
+        self, name: str | None, after: int | None = None, *, journals: bool = False
+    ) -> AsyncSubscription:
         """Read on in the log where the subscription of this name has stopped; as `Engine.subscribe`. [SUBSCRIBE-1]
 
         Args:
             name: the name under which its checkpoint is kept, for one reader at a time; None: none is kept.
             after: the position behind which a new name begins; None: the beginning of the log.
+            journals: whether it also gives the events of journals. [SUBSCRIBE-6]
 
         Raises:
             InvalidValue: `after` lies beyond the log.
             Corrupt: the checkpoint lies beyond the log, so the newest events are lost.
         """
-        plain = await self._pool.run(partial(self.plain.subscribe, name, after))
+        plain = await self._pool.run(partial(self.plain.subscribe, name, after, journals=journals))
         return AsyncSubscription(plain, self._pool, self._watch, self.plain._executor.clock)
+
+    def journal(self, name: str, *, task: str | None = None) -> AsyncJournal:
+        """Give the journal of this name, as `Engine.journal`; this writes nothing. [JOURNAL-1]
+
+        Args:
+            name: its name.
+            task: the id of the task whose handler writes it, by `context.journal(name)`; None: it is no task's.
+        """
+        return AsyncJournal(self.plain.journal(name, task=task), self._pool, self._tail_watches)
 
     # --- calls that never block -----------------------------------------------------------------------------------
 
@@ -138,6 +156,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
     amend = as_coroutine(Engine.amend)
     recover = as_coroutine(Engine.recover)
     rebuild = as_coroutine(Engine.rebuild)
+    prune = as_coroutine(Engine.prune)
 
     set_limit = as_coroutine(Engine.set_limit)
     reset_breaker = as_coroutine(Engine.reset_breaker)
@@ -162,9 +181,11 @@ class AsyncEngine(CoroutineMethod[Engine]):
     stale = as_coroutine(Engine.stale)
     health = as_coroutine(Engine.health)
     history = as_coroutine(Engine.history)
+    journals = as_coroutine(Engine.journals)
     events = as_coroutine(Engine.events)
     input = as_coroutine(Engine.input)
     artifact = as_coroutine(Engine.artifact)
+    blob = as_coroutine(Engine.blob)
     step_result = as_coroutine(Engine.step_result)
     wait_end = as_coroutine(Engine.wait_end)
     wait_ends = as_coroutine(Engine.wait_ends)
@@ -180,6 +201,12 @@ class AsyncEngine(CoroutineMethod[Engine]):
     workers = as_coroutine(Engine.workers)
     schedules = as_coroutine(Engine.schedules)
     next_times = as_coroutine(Engine.next_times)
+
+    # --- beside the log -------------------------------------------------------------------------------------------
+
+    kept = as_coroutine(Engine.kept)
+    kept_in = as_coroutine(Engine.kept_in)
+    keep = as_coroutine(Engine.keep)
 
     # --- workers --------------------------------------------------------------------------------------------------
 
@@ -292,7 +319,8 @@ class AsyncEngine(CoroutineMethod[Engine]):
 
     def _close(self) -> None:
         self._watch.join()
-        self.plain.close()
+        if not self._shares:
+            self.plain.close()
 
 
 def _claim(engine: Engine, request: ClaimRequest) -> tuple[bool, list[Lease]]:

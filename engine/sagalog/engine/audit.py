@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from itertools import islice
 from typing import Any, Final, Literal
 
 import msgspec
 
 from sagalog.codec import Envelope, decode, envelope_of, is_intact, read_rows
+from sagalog.engine.blob_audit import BlobAudit
 from sagalog.engine.limit_audit import has_right_place, wrong_accounts
 from sagalog.errors import SagalogError
 from sagalog.kernel.categories import STORE, TASK, Category, Placed, category_of
 from sagalog.kernel.events import (
     NAMES,
-    ArtifactPut,
     ChildAdopted,
     CompensationRegistered,
     Created,
@@ -44,8 +43,11 @@ _SLICE: Final = 500
 # The space of names under which subscriptions keep their checkpoints. [SUBSCRIBE-5]
 CHECKPOINTS: Final = "subscriptions"
 
-# Events that name bytes or other events.
-_NAMING: Final = frozenset({Created, ArtifactPut, ChildAdopted, Unblocked})
+# The faults of streams of which every event was read.
+_READ: Final = ("projection", "reference")
+
+# Events that name other events.
+_NAMING: Final = frozenset({Created, ChildAdopted, Unblocked})
 
 FaultCode = Literal[
     "blob",
@@ -80,14 +82,18 @@ class Fault(msgspec.Struct, frozen=True):
 class VerifyReport(msgspec.Struct, frozen=True):
     """The findings of an audit.
 
-    events   how many events were looked at
-    tasks    how many tasks
-    faults   everything that is wrong
+    events         how many events were looked at
+    tasks          how many tasks
+    faults         everything that is wrong
+    pruned         how many blobs are gone because they were pruned, which is no fault [PRUNE-4]
+    pruned_bytes   how many bytes they had
     """
 
     events: int
     tasks: int
     faults: tuple[Fault, ...]
+    pruned: int = 0
+    pruned_bytes: int = 0
 
     @property
     def ok(self) -> bool:
@@ -112,17 +118,21 @@ def verify(store: Store, progress: Progress | None = None) -> VerifyReport:
     `progress` is called with how many events were read, and how many there were at the beginning.
     """
     faults, total = _verify_whole(store)
+    blobs = BlobAudit()
     events = tasks = tags = after = 0
     while True:
         if progress is not None:
             # What others write meanwhile is read too, and not counted here.
             progress(min(events, total), total)
         with store.read() as snapshot:
+            blobs.catch_up(snapshot)
             streams = snapshot.audited(after, _SLICE)
             tagged = _Tagged(snapshot, streams)
             for one, placed in zip(streams, _read(streams), strict=True):
                 found, carried = _verify_stream(snapshot, one, placed, tagged)
                 faults += found
+                if all(fault.code in _READ for fault in found):
+                    faults += [Fault(*wrong) for wrong in blobs.verify(snapshot, one, placed)]
                 events += len(one.events)
                 tags += carried
                 tasks += category_of(one.stream) is TASK
@@ -130,9 +140,10 @@ def verify(store: Store, progress: Progress | None = None) -> VerifyReport:
         if not streams or streams[-1].number <= after:
             faults += _verify_tags(store, tags, {fault.stream for fault in faults})
             faults += [Fault("projection", None, None, text) for text in wrong_accounts(store)]
+            faults += [Fault(*wrong) for wrong in blobs.verify_names(store)]
             if progress is not None:
                 progress(total, total)
-            return VerifyReport(events, tasks, tuple(faults))
+            return VerifyReport(events, tasks, tuple(faults), len(blobs.sizes), sum(blobs.sizes.values()))
         after = streams[-1].number
 
 
@@ -272,7 +283,6 @@ def _verify_task(
     faults: list[Fault] = []
     for event, version, _ in placed:
         if type(event) in _NAMING:
-            faults += _verify_blobs(snapshot, one.stream, version, event)
             faults += _verify_references(snapshot, one.stream, version, event)
     wrong = _verify_projection(one, task, tagged, snapshot.is_governed)
     wrong = wrong or _verify_edges(snapshot, one, task, placed)
@@ -301,20 +311,6 @@ def _envelopes(one: AuditedStream) -> list[Envelope]:
 
 def _verify_envelopes(envelopes: Sequence[Envelope]) -> list[Fault]:
     return [fault for place, envelope in enumerate(envelopes, start=1) for fault in _verify_envelope(place, envelope)]
-
-
-def _verify_blobs(snapshot: Snapshot, stream: str, version: int, event: Recordable) -> list[Fault]:
-    """Check that the bytes that an event names are there, and unchanged. [BLOB-1]"""
-    named = [(one.digest, one.size_bytes) for one in event.inputs] if isinstance(event, Created) else []
-    named += [(event.digest, event.size_bytes)] if isinstance(event, ArtifactPut) else []
-    faults = []
-    for digest, size_bytes in named:
-        data = snapshot.blob(digest)
-        if data is None or len(data) != size_bytes or sha256(data).hexdigest() != digest:
-            found = "gone" if data is None else "changed"
-            text = f"the bytes that it names by {digest} are {found}"
-            faults.append(Fault("blob", stream, version, text))
-    return faults
 
 
 def _verify_references(snapshot: Snapshot, stream: str, version: int, event: Recordable) -> list[Fault]:

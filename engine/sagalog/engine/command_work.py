@@ -25,6 +25,7 @@ from sagalog.engine.idempotency import (
     require_same_deadlines,
     states_payload,
 )
+from sagalog.engine.json_blobs import require_whole, whole
 from sagalog.engine.relations import (
     in_order,
     new_task,
@@ -35,7 +36,7 @@ from sagalog.engine.relations import (
 )
 from sagalog.engine.task import Task
 from sagalog.engine.task_changes import TaskChanges
-from sagalog.errors import Corrupt, LeaseLost
+from sagalog.errors import Corrupt, LeaseLost, Pruned
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.accounts import account_of_limit
@@ -229,9 +230,30 @@ class CommandWork(TaskChanges):
             return self._successor_at(task, decision.version, command)
         version = self._take(task, decision, step).version
         create = succeed(task, self._work_of(task), command.successor, command.results, command.rerun)
+        self._require_kept(task, create)
         create = msgspec.structs.replace(create, deadline_ms=command.deadline_ms, start_by_ms=command.start_by_ms)
         create = self.dedupes.inherited(task, self._as_of_now(create)) if create.dedupe else self._as_of_now(create)
         return self.decide(CommandEntry(create, step.actor, f"task/{task.id}@{version}", step.idempotency_key))
+
+    def _require_kept(self, task: TaskFold, create: c.Create) -> None:
+        """Require that the bytes and values which a successor takes over were not pruned. [PRUNE-3]"""
+        require_whole(self._read(task.id, task.payload_version or 1), "the payload", task.id)
+        for step in create.steps:
+            what = f"the result of the step {step.name!r}"
+            require_whole(self._read(step.task, step.version), what, step.task, step.name)
+        for end in [end for kept in create.waits for _, end in kept.numbered() if end is not None]:
+            unblocked = self._read(end.task, end.version)
+            assert isinstance(unblocked, e.Unblocked)
+            signalled = self._read(end.task, unblocked.signal_version or 0)
+            require_whole(signalled, f"the signal for {unblocked.wait!r}", end.task)
+        for one in create.inputs:
+            if self._view.blob_size(one.digest) is None:
+                raise Pruned(
+                    f"the input {one.name!r} of task {task.id!r} was pruned, so no other task can take it over: create "
+                    "one anew with the same bytes",
+                    task=task.id,
+                    digest=one.digest,
+                )
 
     def _as_of_now(self, create: c.Create) -> c.Create:
         """Return the creation of a successor as the tasks around it are by now. [WAIT-5] [CANCEL-4]
@@ -311,7 +333,7 @@ class CommandWork(TaskChanges):
     def _answer_repeat(self, step: CommandEntry, earlier: Sequence[Envelope]) -> Task:
         """Answer a key on record: the same command gets the task as it is now, any other is a conflict. [REPEAT-4]"""
         command, first, key = step.command, earlier[0], step.idempotency_key or ""
-        event = read(first)
+        event = whole(read(first), self._blob)
         id = id_of(first)
         # A creation under another drawn id is still the same creation: it has the same idempotency key.
         if not may_have_marked(command, e.NAMES[type(event)]):

@@ -51,6 +51,15 @@ class SettingEntry(msgspec.Struct, frozen=True, gc=False, tag="setting"):
     actor: str | None = None
 
 
+class JournalWrite(msgspec.Struct, frozen=True, gc=False, tag="journal"):
+    """One command on a journal, with its `actor`, its `idempotency_key` and the bytes that it names."""
+
+    command: c.AppendJournal | c.CloseJournal
+    actor: str | None = None
+    idempotency_key: str | None = None
+    blobs: tuple[Blob, ...] = ()
+
+
 class EntryGroup(msgspec.Struct, frozen=True, tag="group"):
     """A group of commands that succeed or fail together, among entries that are independent of one another."""
 

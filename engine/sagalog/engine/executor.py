@@ -13,10 +13,13 @@ from typing import Final, Protocol
 from sagalog.engine.audit import RebuildReport, VerifyReport
 from sagalog.engine.claims import Claimed
 from sagalog.engine.command_work import Maintained
-from sagalog.engine.entries import Answer, CommandEntry, Entry, SettingEntry
+from sagalog.engine.entries import Answer, CommandEntry, Entry, JournalWrite, SettingEntry
 from sagalog.engine.health import Health
+from sagalog.engine.journal_values import JournalCursor
+from sagalog.engine.pruning import PruneReport
 from sagalog.engine.queries import Queries
 from sagalog.engine.task import Task
+from sagalog.errors import SagalogError
 from sagalog.ports import Clock
 from sagalog.store import Kept, Progress
 from sagalog.validation.commands import ClaimRequest
@@ -98,6 +101,14 @@ class Executor(Protocol):
         """Carry out a command on the stream of a limit, a queue or the store. Raises the refusal. [LIMIT-1]"""
         ...
 
+    def write_journals(self, writes: Sequence[JournalWrite]) -> list[JournalCursor | SagalogError]:
+        """Carry out commands on journals in one commit, each by itself. [JOURNAL-1]
+
+        Returns:
+            For each the cursor of the newest entry of its journal, that of the repeated append, or the refusal.
+        """
+        ...
+
     def recover(
         self,
         limit: int | None,
@@ -130,6 +141,17 @@ class Executor(Protocol):
 
     def rebuild(self, progress: Progress | None = None) -> RebuildReport:
         """Fold every projection afresh from the log; `progress` as `Engine.rebuild` says."""
+        ...
+
+    def prune(
+        self,
+        older_than_ms: int,
+        limit: int | None,
+        queue: str | None,
+        dry_run: bool,
+        progress: Progress | None = None,
+    ) -> PruneReport:
+        """Delete bytes that nothing needs any more; the arguments are those of `Engine.prune`. [PRUNE-1]"""
         ...
 
     def health(self) -> Health:

@@ -20,8 +20,13 @@ from sagalog.engine.command_work import Maintained
 from sagalog.engine.entries import CommandEntry, SettingEntry
 from sagalog.engine.executor import WAIT_SLICE_MS, Executor
 from sagalog.engine.health import Health
+from sagalog.engine.journal import Journal, journal_of
+from sagalog.engine.journal_flusher import JournalFlusher
+from sagalog.engine.journal_tails import Tails
+from sagalog.engine.kept import keep, kept, kept_in
 from sagalog.engine.lease import Lease, Renewal, renew, require_lease
 from sagalog.engine.local_executor import LocalExecutor
+from sagalog.engine.pruning import PruneReport
 from sagalog.engine.queries import Queries
 from sagalog.engine.subscription import Subscription, subscribe
 from sagalog.engine.task import Task
@@ -159,6 +164,9 @@ class Engine:
         # For people only: what the store is called, and whether this engine was closed.
         self._place = place
         self._is_open = True
+        # What this process knows of journals, and what writes those of its handlers.
+        self._tails = Tails(executor)
+        self._flusher = JournalFlusher(executor)
 
     def __enter__(self) -> Engine:
         return self
@@ -177,6 +185,7 @@ class Engine:
         Calls that other threads make meanwhile raise `Closed`.
         """
         self._is_open = False
+        self._flusher.close()
         self._executor.close()
 
     # --- creating, and what operators do --------------------------------------------------------------------------
@@ -246,6 +255,19 @@ class Engine:
     remove_schedule = set_by(schedule_verbs.remove_schedule)
     schedules = asked(Queries.schedules)
     next_times = asked(Queries.next_times)
+
+    # --- journals -------------------------------------------------------------------------------------------------
+
+    journals = asked(Queries.journals)
+
+    def journal(self, name: str, *, task: str | None = None) -> Journal:
+        """Give the journal of this name, to append to it, to read it or to follow it; this writes nothing. [JOURNAL-1]
+
+        Args:
+            name: its name; it has at most 200 characters, where `/` and `%` count as three.
+            task: the id of the task whose handler writes it, by `context.journal(name)`; None: it is no task's.
+        """
+        return journal_of(self._executor, self._tails, name, task)
 
     # --- leasing --------------------------------------------------------------------------------------------------
 
@@ -349,6 +371,7 @@ class Engine:
     history = asked(Queries.history)
     input = asked(Queries.input)
     artifact = asked(Queries.artifact)
+    blob = asked(Queries.blob)
     step_result = asked(Queries.step_result)
     wait_end = asked(Queries.wait_end)
     wait_ends = asked(Queries.wait_ends)
@@ -374,7 +397,7 @@ class Engine:
         check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
         return list(recorded_log(self._executor.queries.envelopes(after, limit), after))
 
-    def subscribe(self, name: str | None, after: int | None = None) -> Subscription:
+    def subscribe(self, name: str | None, after: int | None = None, *, journals: bool = False) -> Subscription:
         """Read on in the log where the subscription of this name has stopped. [SUBSCRIBE-1]
 
         Args:
@@ -383,12 +406,61 @@ class Engine:
                 begins with what comes next. A name that has a checkpoint goes on there, whatever is given here. A new
                 name is on record at once, so that nothing is missed where its reader dies before it saves.
                 [SUBSCRIBE-2]
+            journals: whether it also gives the events of journals, which are many; else it passes over them.
+                [SUBSCRIBE-6]
 
         Raises:
             InvalidValue: `after` lies beyond the log.
             Corrupt: the checkpoint lies beyond the log, so the newest events are lost.
         """
-        return subscribe(self._executor, name, after)
+        return subscribe(self._executor, name, after, arguments.check_truth(journals, "journals"))
+
+    # --- beside the log -------------------------------------------------------------------------------------------
+
+    def kept(self, space: str, name: str) -> str | None:
+        """Read the text that is kept beside the log under a name of a space. [KEEP-1]
+
+        Args:
+            space: what the names are of, as `keep` has it.
+            name: the name in it.
+
+        Returns:
+            The text; None: nothing is kept there.
+
+        Raises:
+            Corrupt: another program has changed it since it was kept.
+        """
+        return kept(self._executor, space, name)
+
+    def kept_in(self, space: str, after: str = "", limit: int = 1_000) -> list[tuple[str, str]]:
+        """List the names of a space, by code points, with the text that is kept under each. [KEEP-1]
+
+        Args:
+            space: what the names are of, as `keep` has it.
+            after: the name behind which to begin; "": at the first one.
+            limit: how many names at most, 1 to 10,000.
+        """
+        return kept_in(self._executor, space, after, limit)
+
+    def keep(self, space: str, name: str, expected: str | None, value: str | None) -> bool:
+        """Keep a text beside the log under a name of a space, durably, if `expected` is kept there now. [KEEP-1]
+
+        It is for settings of a program that are no task: no event records it, and rebuilding leaves it as it is.
+        [KEEP-2]
+
+        Args:
+            space: what the names are of: a name of your program, since the engine's own spaces are refused. [KEEP-4]
+            name: the name in it.
+            expected: the text that is to be there, as `kept` gave it; None: nothing.
+            value: JSON as text, of 65,536 bytes at most [KEEP-3]; None: remove what is there.
+
+        Returns:
+            Whether it was there; False: another caller was first, and nothing was written: read again.
+
+        Raises:
+            OverBound: the text takes more bytes.
+        """
+        return keep(self._executor, space, name, expected, value)
 
     # --- workers --------------------------------------------------------------------------------------------------
 
@@ -486,6 +558,46 @@ class Engine:
             How many tasks were folded, and the ids of those that this version cannot read.
         """
         return self._executor.rebuild(arguments.optional_function(progress, "progress"))
+
+    def prune(
+        self,
+        older_than_ms: int,
+        *,
+        queue: str | None = None,
+        limit: int | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> PruneReport:
+        """Remove the bytes beside the log that only tasks name which ended long ago; the events stay. [PRUNE-1]
+
+        A task that succeeds one of them, is its parent, or has waited for it, counts as naming the same bytes. It
+        deletes slice by slice, each in a commit of its own, which looks again and names what it deletes in an event of
+        the store's stream. A call that was broken off needs no care: the next one finds what is left. A reader of such
+        bytes gets `Pruned`, and `verify` counts them.
+
+        Args:
+            older_than_ms: how long ago such a task has to have ended at least, in milliseconds, by the times on record.
+            queue: only bytes that tasks of this queue alone name; None: of every one.
+            limit: how many blobs to delete at most; None: all.
+            dry_run: only look, and say what a call would delete now.
+            progress: called as `progress(done, total)`: at how many blobs it has looked, of how many there were at the
+                beginning. First with 0, then between two slices of at most 256, last with `done == total`, and never
+                with less than before. The thread that prunes calls it, outside every transaction. What it raises ends
+                the pruning and is raised here: what was deleted stays so.
+
+        Returns:
+            How many tasks, blobs and bytes it has pruned, or would.
+
+        Raises:
+            InvalidValue: an argument is out of its range.
+        """
+        return self._executor.prune(
+            check_milliseconds(older_than_ms, "older_than_ms"),
+            None if limit is None else check_integer(limit, "limit", 1, bounds.TIME_MS_MAX),
+            arguments.optional_name(queue, "queue"),
+            arguments.check_truth(dry_run, "dry_run"),
+            arguments.optional_function(progress, "progress"),
+        )
 
     def health(self) -> Health:
         """Look at how the store fares: its WAL, its disk, its last checkpoint, and due undos that no worker has leased.

@@ -61,7 +61,7 @@ def step(
 
     Args:
         name: the name of the step, unique in its task.
-        result: JSON of at most 1 MiB that later attempts get instead of running the step; a msgspec Struct or a
+        result: JSON of at most 16 MiB that later attempts get instead of running the step; a msgspec Struct or a
             dataclass is stored as JSON.
         compensation: the undo of the step, or the id of one that is on record. A successor that keeps the step owes it
             too. [COMP-7]
@@ -210,7 +210,7 @@ def complete(executor: Executor, held: Task, result: Any = None) -> CommandEntry
     and this task has not registered it. That goes to another task, `Task.successor`, which only undoes. [COMP-7]
 
     Args:
-        result: JSON of at most 1 MiB that `Task.result` gives; a msgspec Struct or a dataclass is stored as JSON.
+        result: JSON of at most 16 MiB that `Task.result` gives; a msgspec Struct or a dataclass is stored as JSON.
 
     Raises:
         OverBound: the result and the rest of the event are too large. [BOUND-4]

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from sagalog.codec import Envelope
+from sagalog.engine.json_blobs import as_given
 from sagalog.errors import AlreadyExists, Conflict
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -73,7 +74,8 @@ def require_same_deadlines(command: c.RetryAsNew, noted: e.Noted, created: e.Cre
 
 def states_payload(of: c.Amend | e.Amended) -> bool:
     """Check whether it gives a payload, be it null. [AMEND-1]"""
-    return of.payload is not None or "payload" in of.removes
+    blob = of.payload_blob if isinstance(of, e.Amended) else None
+    return of.payload is not None or blob is not None or "payload" in of.removes
 
 
 def compare_keyed(key: str, command: c.Command, envelope: Envelope, event: e.Recordable, task: TaskFold) -> None:
@@ -90,9 +92,11 @@ def compare_keyed(key: str, command: c.Command, envelope: Envelope, event: e.Rec
 def key_taken(key: str, envelope: Envelope, differs: Mapping[str, str]) -> Conflict:
     """Return the refusal of a key that is on record with other content; `differs` is in words, by name. [REPEAT-6]"""
     task = id_of(envelope)
+    what, _, _ = envelope.stream.partition("/")
     return Conflict(
-        f"idempotency key {key!r} was used by task {task!r} ({envelope.type!r}, version {envelope.version}) with other "
-        f"content ({'; '.join(differs.values())}); give this call a key of its own, or repeat the first one as it was",
+        f"idempotency key {key!r} was used by {what} {task!r} ({envelope.type!r}, version {envelope.version}) with "
+        f"other content ({'; '.join(differs.values())}); give this call a key of its own, or repeat the first one as "
+        "it was",
         idempotency_key=key,
         task=task,
         differs=sorted(differs),
@@ -118,6 +122,7 @@ def _retried_otherwise(task: TaskFold, noted: e.Noted, differs: Mapping[str, str
 
 
 def _differences_from(command: c.Command, event: e.Recordable, task: TaskFold) -> dict[str, str]:
+    event = as_given(event, command)
     contents = VERB_OF[type(command)].contents
     assert contents is not None, "a command without an identity is never a repeat"
     return differences(*contents(command, event, task))

@@ -12,12 +12,14 @@ from itertools import accumulate, islice
 from typing import Any, Final
 
 from sagalog import versions
-from sagalog.engine import audit, operations
+from sagalog.engine import audit, operations, pruning
 from sagalog.engine.claims import Claimed
 from sagalog.engine.command_work import Maintained
-from sagalog.engine.entries import Answer, CommandEntry, Entry, EntryGroup, SettingEntry, commands_of
+from sagalog.engine.entries import Answer, CommandEntry, Entry, EntryGroup, JournalWrite, SettingEntry, commands_of
 from sagalog.engine.executor import WAIT_SLICE_MS
 from sagalog.engine.health import Health, health
+from sagalog.engine.journal_values import JournalCursor
+from sagalog.engine.journal_writes import writing_journal
 from sagalog.engine.maintenance import Maintenance, answered
 from sagalog.engine.relations import depends_on
 from sagalog.engine.sizes import require_kept_fits
@@ -110,6 +112,10 @@ class LocalExecutor:
         """Implement `Executor.set`."""
         answered(self.store.commit((operations.setting(entry),))[0])
 
+    def write_journals(self, writes: Sequence[JournalWrite]) -> list[JournalCursor | SagalogError]:
+        """Implement `Executor.write_journals`."""
+        return self.store.commit([writing_journal(write) for write in writes])
+
     def recover(
         self,
         limit: int | None,
@@ -144,6 +150,19 @@ class LocalExecutor:
     def rebuild(self, progress: Progress | None = None) -> audit.RebuildReport:
         """As `Executor.rebuild`."""
         return audit.rebuild(self.store, progress)
+
+    def prune(
+        self,
+        older_than_ms: int,
+        limit: int | None,
+        queue: str | None,
+        dry_run: bool,
+        progress: Progress | None = None,
+    ) -> pruning.PruneReport:
+        """As `Executor.prune`."""
+        return pruning.prune(
+            self.store, self.store_id, self.clock, older_than_ms, limit, queue, dry_run, progress, self.actor
+        )
 
     def health(self) -> Health:
         """Implement `Executor.health`."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 from sagalog.engine.drafts import Draft
 from sagalog.engine.entries import CommandEntry
 from sagalog.engine.idempotency import states_payload
+from sagalog.engine.json_blobs import blob_left, blobs_in
 from sagalog.engine.parents import WITHOUT_SUCCESS
 from sagalog.engine.task import to_task
 from sagalog.kernel import commands as c
@@ -24,6 +25,10 @@ from sagalog.kernel.decide import Repeat, decide
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import TERMINAL
 from sagalog.store import EventOf, Plain, Result, Saved
+
+
+class _NeedsBlobs(Exception):
+    """An event that the Task shows has a value beside the log."""
 
 
 def plain_command(step: CommandEntry) -> Plain | None:
@@ -90,13 +95,21 @@ def carry_out_plainly(
 
     def read(version: int, source: str | None = None) -> e.Recordable:
         assert source is None, "a task without predecessors names no other stream"
-        return draft.event(version) if version > draft.expected else event_of(version)
+        event = draft.event(version) if version > draft.expected else event_of(version)
+        if blob_left(event) is not None:
+            raise _NeedsBlobs
+        return event
 
-    answer = [to_task(after, read, step.known)]
+    try:
+        answer = [to_task(after, read, step.known)]
+    except _NeedsBlobs:
+        # [BLOB-2] One stream alone does not have the value.
+        return None
     # [WAIT-3] Maintenance has to look at the tasks that await one which has ended.
     ended = (after.id,) if after.state in TERMINAL else ()
     appends = (draft.append(now_ms),)
+    blobs = (*step.blobs, *blobs_in(draft.blobs)) if draft.blobs else step.blobs
     if after.outcome in WITHOUT_SUCCESS and task.outcome is None and after.leases:
         # [CANCEL-4] Its work is over without success, and it may have children.
-        return Result(answer, appends, (), ended, (), step.blobs, if_childless=True)
-    return Result(answer, appends, (), ended, (), step.blobs)
+        return Result(answer, appends, (), ended, (), blobs, if_childless=True)
+    return Result(answer, appends, (), ended, (), blobs)

@@ -13,6 +13,7 @@ import msgspec
 
 from sagalog.codec import Envelope, Recorded
 from sagalog.engine.explanation import Explanation, Reason
+from sagalog.engine.journal_values import JournalCursor, JournalInfo, JournalPage
 from sagalog.engine.task import Task
 from sagalog.engine.workers import WorkerInfo
 from sagalog.kernel.values import Breaker, BreakerMode, BreakerOpening, Missed, Overlap, Rate, State, Stopped, WaitEnd
@@ -325,8 +326,9 @@ class Queries(Protocol):
         limit: str | None = None,
         queue: str | None = None,
         schedule: str | None = None,
+        journal: str | None = None,
     ) -> list[Recorded]:
-        """Read every event of a task, in order; or of a limit, of a queue's settings, or of a schedule.
+        """Read every event of a task, in order; or of a limit, of a queue's settings, of a schedule, or of a journal.
 
         What was removed keeps its history.
 
@@ -334,7 +336,8 @@ class Queries(Protocol):
             id: the id of the task; or
             limit: the name of a limit: how it was set, paused and removed, and the changes of its breaker; or
             queue: the name of a queue that has settings; or
-            schedule: the name of a schedule.
+            schedule: the name of a schedule; or
+            journal: the name of a journal; with `id`, of one of that task. `Journal.read` gives its entries.
 
         Raises:
             InvalidValue: none of them is given, or several are.
@@ -352,6 +355,7 @@ class Queries(Protocol):
 
         Raises:
             NotFound: there is no such task, or it has no input of this name.
+            Pruned: the bytes are gone, since nothing has needed them for long. [PRUNE-3]
             Corrupt: the bytes are not those that were given. [BLOB-1]
         """
         ...
@@ -364,7 +368,44 @@ class Queries(Protocol):
 
         Raises:
             NotFound: there is no such task, or it has no artifact of this name.
+            Pruned: the bytes are gone, since nothing has needed them for long. [PRUNE-3]
             Corrupt: the bytes are not those that were put.
+        """
+        ...
+
+    def blob(self, digest: str) -> bytes:
+        """Read the bytes that an event names by their digest: an input, an artifact, or the JSON of a large value.
+
+        `history` and subscriptions show such a value as a blob, in a field like `payload_blob`. [BLOB-2]
+
+        Args:
+            digest: their SHA-256 in hex.
+
+        Raises:
+            NotFound: no event names such bytes. Pruned: they are gone. [PRUNE-3]
+            Corrupt: the bytes are not those that were given.
+        """
+        ...
+
+    def journals(self, after: str = "", limit: int = 1_000) -> list[JournalInfo]:
+        """List journals that have entries or are closed, those of tasks under the task's id. [JOURNAL-1]
+
+        Args:
+            after: only those beyond this `JournalInfo.id`; "": from the first.
+            limit: how many at most, 1 to 10,000.
+        """
+        ...
+
+    def journal_status(self, name: str, task: str | None) -> JournalInfo:
+        """Return how a journal is now; one without entries is empty. Raises NotFound for the task."""
+        ...
+
+    def journal_page(
+        self, name: str, task: str | None, after: JournalCursor, limit: int, from_newest: bool
+    ) -> JournalPage:
+        """Read entries of a journal behind a cursor, at most `limit`, and no more than some bytes of them.
+
+        `from_newest` passes over the entries of all leases but the newest that has written. [JOURNAL-5]
         """
         ...
 

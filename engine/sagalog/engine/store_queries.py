@@ -6,6 +6,7 @@ no store by name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -18,6 +19,9 @@ from sagalog.engine.explanations import explained
 from sagalog.engine.explanations.listed import held_back
 from sagalog.engine.explanations.of_schedules import explained_schedule
 from sagalog.engine.histories import history_of, stream_named
+from sagalog.engine.journal_reads import page_of, status_of, statuses_of
+from sagalog.engine.journal_values import JournalCursor, JournalInfo, JournalPage
+from sagalog.engine.json_blobs import require_whole, whole
 from sagalog.engine.open_claims import (
     account_named,
     breakers_of,
@@ -31,22 +35,40 @@ from sagalog.engine.queries import Artifact, BreakerStatus, LimitStatus, Pause, 
 from sagalog.engine.schedule_status import next_times_of, schedules_of
 from sagalog.engine.task import Task, to_task
 from sagalog.engine.workers import WorkerInfo, workers_in
-from sagalog.errors import Corrupt, InvalidValue, NotFound
+from sagalog.errors import Corrupt, InvalidValue, NotFound, Pruned
 from sagalog.kernel import bounds
-from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
+from sagalog.kernel.events import (
+    ArtifactPut,
+    Created,
+    JournalAppended,
+    Leased,
+    Recordable,
+    Signalled,
+    Unblocked,
+    step_result,
+)
 from sagalog.kernel.state import TakenSignal, TaskFold
-from sagalog.kernel.values import Input, State
+from sagalog.kernel.values import Input, JsonBlob, State
 from sagalog.ports import Clock
 from sagalog.store import Claim, PinnedTasks, Query, Snapshot, Store
 from sagalog.store.projection import refold
 from sagalog.validation import arguments
 from sagalog.validation.commands import ClaimRequest
 from sagalog.validation.schedules import check_schedule_name
-from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
+from sagalog.validation.values import (
+    check_id,
+    check_integer,
+    check_milliseconds,
+    check_name,
+    check_tags,
+    check_text,
+    shown,
+)
 
 _STATES: Final = tuple(str(state) for state in State)
 # The live states of forward work.
 _WORKABLE: Final = (str(State.PENDING), str(State.RUNNING))
+_SHA_256: Final = re.compile("[0-9a-f]{64}")
 # How many tasks a query reads at a time where it may have to look at all.
 _PAGE: Final = 1_000
 
@@ -146,9 +168,10 @@ class StoreQueries:
         limit: str | None = None,
         queue: str | None = None,
         schedule: str | None = None,
+        journal: str | None = None,
     ) -> list[Recorded]:
         """Answer `Queries.history`."""
-        stream = stream_named(id, limit, queue, schedule)
+        stream = stream_named(id, limit, queue, schedule, journal)
         with self._store.read() as snapshot:
             return history_of(snapshot, stream)
 
@@ -161,7 +184,7 @@ class StoreQueries:
                 raise NotFound(
                     f"task {id!r} has no input {shown(name)}; it has: {sorted(given) or 'none'}", task=id, input=name
                 )
-            return _bytes(snapshot, given[name], f"the input {name!r} of task {id!r}")
+            return _bytes(snapshot, given[name], f"the input {name!r} of task {id!r}", id)
 
     def artifact(self, id: str, name: str) -> Artifact:
         """Answer `Queries.artifact`."""
@@ -175,8 +198,20 @@ class StoreQueries:
                 )
             event = read(snapshot.recorded(id, known[name].version))
             assert isinstance(event, ArtifactPut)
-            data = _bytes(snapshot, event, f"the artifact {name!r} of task {id!r}")
+            data = _bytes(snapshot, event, f"the artifact {name!r} of task {id!r}", id)
             return Artifact(name, data, event.media_type, event.digest, event.fence)
+
+    def blob(self, digest: str) -> bytes:
+        """Answer `Queries.blob`."""
+        if type(digest) is not str or not _SHA_256.fullmatch(digest):
+            raise InvalidValue(
+                f"digest: expected a SHA-256 of 64 hexadecimal characters, found {shown(digest)}", path="digest"
+            )
+        with self._store.read() as snapshot:
+            data = snapshot.blob(digest)
+            if data is None and snapshot.pruned(digest) is None:
+                raise NotFound(f"no event names bytes by {digest}; see history for the digest", digest=digest)
+            return _bytes(snapshot, JsonBlob(digest, 0), f"the blob {digest}", None)
 
     def step_result(self, id: str, name: str) -> Any:
         """Answer `Queries.step_result`."""
@@ -190,7 +225,28 @@ class StoreQueries:
                     step=name,
                 )
             source = task.stream_of(known[name].source)
-            return step_result(read(snapshot.recorded(source, known[name].version)), name)
+            event = _whole(snapshot, source, known[name].version)
+            require_whole(event, f"the result of the step {name!r}", id, name)
+            return step_result(event, name)
+
+    def journals(self, after: str = "", limit: int = 1_000) -> list[JournalInfo]:
+        """Answer `Queries.journals`."""
+        check_text(after, "after", bounds.ID_CHARACTERS_MAX)
+        check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
+        with self._store.read() as snapshot:
+            return statuses_of(snapshot, after, limit)
+
+    def journal_status(self, name: str, task: str | None) -> JournalInfo:
+        """Answer `Queries.journal_status`."""
+        with self._store.read() as snapshot:
+            return status_of(snapshot, name, task)
+
+    def journal_page(
+        self, name: str, task: str | None, after: JournalCursor, limit: int, from_newest: bool
+    ) -> JournalPage:
+        """Answer `Queries.journal_page`."""
+        with self._store.read() as snapshot:
+            return page_of(snapshot, name, task, after, limit, from_newest, _journal_bytes)
 
     def wait_end(self, id: str, name: str, number: int = 1) -> WaitOutcome | None:
         """Answer `Queries.wait_end`."""
@@ -403,14 +459,21 @@ def _wait_end(snapshot: Snapshot, task: TaskFold, name: str, number: int, place:
     assert isinstance(unblocked, Unblocked)
     data = None
     if unblocked.signal_version is not None:
-        signalled = read(snapshot.recorded(id, unblocked.signal_version))
+        signalled = _whole(snapshot, id, unblocked.signal_version)
+        require_whole(signalled, f"the signal for {name!r}", task.id)
         assert isinstance(signalled, Signalled)
         data = signalled.data
     return WaitOutcome(name, unblocked.by, data, number, {one.task: one.state for one in unblocked.ended})
 
 
-def _bytes(snapshot: Snapshot, named: Input | ArtifactPut, what: str) -> bytes:
-    """Return the bytes of a digest, and check them against it. [BLOB-1] [KEY-2]"""
+def _journal_bytes(snapshot: Snapshot, named: JournalAppended, what: str) -> bytes:
+    return _bytes(snapshot, named, what, named.task)
+
+
+def _bytes(
+    snapshot: Snapshot, named: Input | ArtifactPut | JsonBlob | JournalAppended, what: str, task: str | None
+) -> bytes:
+    """Return the bytes of a digest, and check them against it. [BLOB-1] [KEY-2] [PRUNE-3]"""
     digest = named.digest
     if named.data_key is not None:
         raise Corrupt(
@@ -419,6 +482,12 @@ def _bytes(snapshot: Snapshot, named: Input | ArtifactPut, what: str) -> bytes:
             data_key=named.data_key,
         )
     data = snapshot.blob(digest)
+    if data is None and snapshot.pruned(digest) is not None:
+        raise Pruned(
+            f"{what} was pruned, since nothing had needed it for long: create a task anew with the same bytes",
+            task=task,
+            digest=digest,
+        )
     if data is None or sha256(data).hexdigest() != digest:
         found = "gone" if data is None else "changed"
         raise Corrupt(f"{what} is {found}: stop, keep the file, and compare it with a backup", digest=digest)
@@ -426,7 +495,12 @@ def _bytes(snapshot: Snapshot, named: Input | ArtifactPut, what: str) -> bytes:
 
 
 def _task(snapshot: Snapshot, task: TaskFold) -> Task:
-    return to_task(task, lambda version, source=None: read(snapshot.recorded(source or task.id, version)))
+    return to_task(task, lambda version, source=None: _whole(snapshot, source or task.id, version))
+
+
+def _whole(snapshot: Snapshot, id: str, version: int) -> Recordable:
+    """Return one event of a task, with its values. [BLOB-2]"""
+    return whole(read(snapshot.recorded(id, version)), snapshot.blob)
 
 
 def _tasks(snapshot: Snapshot, tasks: Sequence[TaskFold]) -> list[Task]:

@@ -8,21 +8,29 @@ from __future__ import annotations
 
 from collections import deque
 from types import TracebackType
-from typing import Final
+from typing import Final, NamedTuple
 
-from sagalog.codec import Recorded, recorded_log
+from sagalog.codec import Envelope, Recorded, recorded_log
 from sagalog.engine.audit import CHECKPOINTS, checkpoint_in
 from sagalog.engine.executor import Executor
 from sagalog.engine.queries import Queries
 from sagalog.errors import Conflict, Corrupt, InvalidValue, Unknown
 from sagalog.forks import generation, require_own
 from sagalog.kernel import bounds
+from sagalog.kernel.categories import JOURNAL
 from sagalog.validation.values import check_integer, check_milliseconds, check_name
 
 # How long a reader that waits sleeps at most before it looks at its clock again; a commit wakes it at once.
 _SLICE_MS: Final = 50
 # How many events an iteration reads ahead.
 AHEAD: Final = 100
+
+
+class Look(NamedTuple):
+    """What a look at the log has found: the events to give, and the position up to which it has read."""
+
+    events: list[Recorded]
+    reached: int
 
 
 class Subscription:
@@ -34,7 +42,8 @@ class Subscription:
     nothing where the block raises. Iterating waits for ever for what comes next.
 
     name         the name whose checkpoint it moves; None: none is kept
-    position     the position of the last event that it gave; while it iterates, of the event in hand
+    position     the position of the last event that it gave, or passed over behind that; while it iterates, of the
+                 event in hand
     checkpoint   the position that is saved, as far as this reader knows; None without a name
 
     Example:
@@ -47,12 +56,16 @@ class Subscription:
                     print(event.position, event.name)
     """
 
-    def __init__(self, executor: Executor, name: str | None, position: int) -> None:
+    def __init__(self, executor: Executor, name: str | None, position: int, journals: bool = False) -> None:
         self.name = name
         self.position = position
         self.checkpoint: int | None = None if name is None else position
         self._executor = executor
+        # [SUBSCRIBE-6] The category that it passes over.
+        self._without = None if journals else JOURNAL.name
         self._ahead: deque[Recorded] = deque()
+        # Up to where the look has read that has filled `_ahead`.
+        self._reached = position
         # A position whose saving had an unknown outcome: it may be found saved.
         self._doubtful: int | None = None
         self._made = generation()
@@ -130,35 +143,41 @@ class Subscription:
 
     # --- what who reads in another thread needs --------------------------------------------------------------------
 
-    def _look(self, limit: int) -> list[Recorded]:
+    def _look(self, limit: int) -> Look:
         """Read what comes next, at most `limit` events, and leave `position` as it is; raises as `read`."""
         self._require_own()
-        envelopes = self._executor.queries.envelopes(self.position, limit)
-        events: list[Recorded] = []
-        try:
-            for event in recorded_log(envelopes, self.position):
-                events.append(event)  # noqa: PERF402  # what came before a refusal is given
-        except Corrupt:
-            # [SUBSCRIBE-4] What comes before it is given first; then it is the very next one, and is told.
-            if not events:
-                raise
-        return events
+        reached = self.position
+        while envelopes := self._executor.queries.envelopes(reached, limit):
+            events: list[Recorded] = []
+            try:
+                for event in recorded_log(envelopes, reached, self._without):
+                    events.append(event)  # noqa: PERF402  # what came before a refusal is given
+            except Corrupt:
+                # [SUBSCRIBE-4] What comes before it is given first; then it is the very next one, and is told.
+                if not events:
+                    raise
+                return Look(events, events[-1].position)
+            reached = envelopes[-1].position
+            if events:
+                return Look(events, reached)
+        return Look([], reached)
 
-    def _give(self, events: list[Recorded]) -> list[Recorded]:
-        """Count what `_look` has read as given."""
+    def _give(self, look: Look) -> list[Recorded]:
+        """Count what `_look` has read as given, or passed over."""
         self._ahead.clear()
-        if events:
-            self.position = events[-1].position
-        return events
+        self.position = self._reached = look.reached
+        return look.events
 
-    def _keep_ahead(self, events: list[Recorded]) -> None:
+    def _keep_ahead(self, look: Look) -> None:
         """Keep what `_look` has read for `_give_ahead`; none of it is given yet."""
-        self._ahead.extend(events)
+        self._ahead.extend(look.events)
+        self._reached = look.reached
 
     def _give_ahead(self) -> Recorded | None:
         """Give the first event that was kept ahead; None if there is none."""
         self._require_own()
         if not self._ahead:
+            self.position = max(self.position, self._reached)
             return None
         following = self._ahead.popleft()
         self.position = following.position
@@ -190,7 +209,17 @@ class Subscription:
     def _has_next(self) -> bool:
         if self._ahead:
             return True
-        return bool(self._executor.queries.envelopes(self.position, 1))
+        if self._without is None:
+            return bool(self._executor.queries.envelopes(self.position, 1))
+        while envelopes := self._executor.queries.envelopes(self.position, AHEAD):
+            for envelope in envelopes:
+                if not self._is_passed_over(envelope):
+                    return True
+                self.position = envelope.position
+        return False
+
+    def _is_passed_over(self, envelope: Envelope) -> bool:
+        return envelope.stream.partition("/")[0] == self._without
 
     def _move(self, name: str, wanted: int) -> None:
         while not self._is_moved(name, wanted):
@@ -217,7 +246,7 @@ class Subscription:
             raise
 
 
-def subscribe(executor: Executor, name: str | None, after: int | None) -> Subscription:
+def subscribe(executor: Executor, name: str | None, after: int | None, journals: bool = False) -> Subscription:
     """Go on where the name has stopped; a new name begins behind `after` and is on record from now on. [SUBSCRIBE-2]
 
     Raises:
@@ -238,10 +267,10 @@ def subscribe(executor: Executor, name: str | None, after: int | None) -> Subscr
                 checkpoint=saved,
             )
         if name is None:
-            return Subscription(executor, None, begin)
+            return Subscription(executor, None, begin, journals)
         # Where another process has put the new name on record meanwhile, that is where it begins.
         if saved is not None or _save(executor, name, None, begin):
-            return Subscription(executor, name, begin if saved is None else saved)
+            return Subscription(executor, name, begin if saved is None else saved, journals)
 
 
 def _saved(queries: Queries, name: str) -> int | None:

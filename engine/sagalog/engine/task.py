@@ -166,6 +166,8 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     """the build of the workers that may work on it; None: any worker may [BUILD-1]"""
     deduplicated: bool = False
     """whether this is the answer of a creation that found this task by its dedupe key, and created none [DEDUPE-2]"""
+    pruned: tuple[str, ...] = ()
+    """which of "payload" and "result" are None here because their bytes were pruned [PRUNE-3]"""
 
     def __hash__(self) -> int:
         return hash((self.id, self.version))
@@ -206,16 +208,26 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
     if known is None:
         created = _created(read)
         payload, tags = created.payload, created.tags or {}
+        pruned: tuple[str, ...] = () if created.payload_blob is None else ("payload",)
         if task.payload_version:
-            payload = _field(task.payload_version, read, "payload")
+            amended = read(task.payload_version)
+            assert isinstance(amended, e.Amended)
+            payload, pruned = amended.payload, () if amended.payload_blob is None else ("payload",)
         parent, predecessor = created.parent, created.predecessor
         correlation_id, inputs = created.correlation_id, created.inputs
         trace, tracestate = created.trace, created.tracestate
     else:
-        payload, tags = known.payload, known.tags
+        payload, tags, pruned = known.payload, known.tags, known.pruned
         parent, predecessor = known.parent, known.predecessor
         correlation_id, inputs = known.correlation_id, known.inputs
         trace, tracestate = known.trace, known.tracestate
+    result = None
+    if task.result_version:
+        completed = read(task.result_version)
+        assert isinstance(completed, e.Completed)
+        result = completed.result
+        if completed.result_blob is not None:
+            pruned += ("result",)
     assert task.state is not None
     assert task.policy is not None
     # By position: every call ends here, and naming thirty arguments costs more than all that they hold.
@@ -234,7 +246,7 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         task.lease,
         _compensations(task, read, known, created) if task.compensations else (),
         task.policy.plain() if known is None or task.policy_version else known.policy,
-        _field(task.result_version, read, "result") if task.result_version else None,
+        result,
         worded(_field(task.error_version, read, "error")) if task.error_version else None,
         task.code,
         reason_of(read(task.reason_version)) if task.reason_version else None,
@@ -267,6 +279,8 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         task.start_by_ms,
         None if task.dedupe is None else task.dedupe.plain(),
         task.build,
+        False,
+        pruned,
     )
 
 

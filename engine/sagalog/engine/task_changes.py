@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from sagalog.actors import MAINTENANCE
-from sagalog.codec import Envelope, enclose
 from sagalog.engine.accounts import Accounts
 from sagalog.engine.admission import Admission
 from sagalog.engine.breakers import Breakers, Change
@@ -22,16 +21,16 @@ from sagalog.engine.entries import CommandEntry, SettingEntry
 from sagalog.engine.parents import EndedParents
 from sagalog.engine.relations import require_limit
 from sagalog.engine.schedule_times import timed
+from sagalog.engine.stream_appends import append_to
 from sagalog.engine.task_view import TaskView
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.bounds import CARRY_EVENTS
 from sagalog.kernel.breakers import recordable_in
 from sagalog.kernel.categories import CATEGORIES, Category
 from sagalog.kernel.decide.settings import SETTING_VERB_OF, decide_setting
 from sagalog.kernel.state import QueueFold, ScheduleFold, StoreFold, TaskFold
 from sagalog.kernel.values import Lack
-from sagalog.store import Append, Projection, Saved, View, project_fold
+from sagalog.store import Append, Projection, Saved, View
 from sagalog.store.projection import limited_projection, projection_at
 
 
@@ -171,19 +170,8 @@ class TaskChanges(TaskView):
         cause: str | None = None,
     ) -> Any:
         """Append events to a stream that is no task's, and what carries its fold; return the fold. [CARRY-1]"""
-        stream, expected = category.stream(fold.id), fold.version
-        envelopes: list[Envelope] = []
-
-        def append(fold: Any, event: e.Recordable, actor: str | None, cause: str | None) -> Any:
-            version = fold.version + 1
-            envelopes.append(enclose(stream, version, self._now_ms, event, actor, cause))
-            return category.evolve(fold, event, version, self._now_ms)
-
-        for event in events:
-            fold = append(fold, event, actor, cause)
-        if category.carry is not None and fold.length >= CARRY_EVENTS:
-            fold = append(fold, category.carry(fold), MAINTENANCE, None)
-        self._settings.append(Append(stream, expected, tuple(envelopes), project_fold(fold)))
+        fold, append = append_to(category, fold, events, self._now_ms, actor, cause)
+        self._settings.append(append)
         return fold
 
     def _project_at(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from sagalog.codec import Envelope
 from sagalog.engine.drafts import Draft
+from sagalog.engine.json_blobs import whole
 from sagalog.engine.task import Task, to_task
 from sagalog.errors import Corrupt
 from sagalog.kernel import events as e
@@ -113,6 +114,11 @@ class TaskView:
             self._saved[id] = self._view.saved(f"task/{id}")
         return self._saved[id]
 
+    def _blob(self, digest: str) -> bytes | None:
+        """Return bytes that the store keeps, or that an earlier step has given. [BLOB-2]"""
+        mine = (draft.blobs[digest] for draft in self._drafts.values() if digest in draft.blobs)
+        return next(mine, None) or self._view.blob(digest)
+
     def _read(self, id: str, version: int) -> e.Recordable:
         """Return an event on record, or one that is about to be appended, always from its bytes."""
         last = self._read_last
@@ -122,6 +128,6 @@ class TaskView:
         if draft is not None and version > draft.expected:
             event = draft.event(version)
         else:
-            event = self._view.event(f"task/{id}", version)
+            event = whole(self._view.event(f"task/{id}", version), self._blob)
         self._read_last = (id, version, event)
         return event

@@ -13,6 +13,7 @@ from sagalog.engine.accounts import Accounts
 from sagalog.engine.command_work import CommandWork, Maintained
 from sagalog.engine.drafts import Draft
 from sagalog.engine.entries import CommandEntry
+from sagalog.engine.json_blobs import blobs_in
 from sagalog.engine.parents import WITHOUT_SUCCESS
 from sagalog.errors import Corrupt
 from sagalog.kernel import commands as c
@@ -21,7 +22,7 @@ from sagalog.kernel.bounds import DEPENDANTS_LIMIT
 from sagalog.kernel.decide import Repeat, decide
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import TERMINAL
-from sagalog.store import Append, Result, Saved, View
+from sagalog.store import Append, Blob, Result, Saved, View
 from sagalog.store.projection import project
 from sagalog.store.row import READY, gate_of, row_of
 
@@ -58,10 +59,15 @@ class UnitOfWork(CommandWork):
             tuple(self._projections.items()) if self._projections else (),
             tuple(ended),
             tuple(self._aside),
-            self._blobs,
+            self._all_blobs(),
             children_left=tuple(self._parents.left),
             children_done=tuple(self._parents.done),
         )
+
+    def _all_blobs(self) -> tuple[Blob, ...]:
+        """Return the bytes that callers gave, and those of values that are too large for their events. [BLOB-2]"""
+        values = [draft.blobs for draft in self._drafts.values() if draft.blobs]
+        return (*self._blobs, *(one for blobs in values for one in blobs_in(blobs))) if values else self._blobs
 
     def _limited_result(self, answer: object, accounts: Accounts) -> Result:
         """Return as `result` what to write where a limit counts, with all that follows for other tasks. [LIMIT-5]"""
@@ -94,7 +100,7 @@ class UnitOfWork(CommandWork):
             tuple(self._projections.items()),
             tuple(ended),
             tuple(dict.fromkeys([*self._aside, *admission.aside])),
-            self._blobs,
+            self._all_blobs(),
             accounts.changed(),
             children_left=tuple(self._parents.left),
             children_done=tuple(self._parents.done),

@@ -61,7 +61,7 @@ def create(
 
     Args:
         kind: the handler that it is for.
-        payload: JSON of at most 1 MiB, given back as it was; a msgspec Struct or a dataclass is stored as JSON.
+        payload: JSON of at most 16 MiB, given back as it was; a msgspec Struct or a dataclass is stored as JSON.
         id: drawn if left out (a ULID); a caller that may have to repeat the creation gives one. [REPEAT-2]
         queue, priority: where it waits, and before whom: smaller runs first, and of equal ones the older.
         affinity: a hint that a claim may prefer, such as the model that it needs. [ORDER-1]
@@ -186,7 +186,7 @@ def signal(
 
     Args:
         name: the name that the handler waits for, as in `context.wait_signal(name)`.
-        data: JSON of at most 1 MiB, which that wait returns; a msgspec Struct or a dataclass is stored as JSON.
+        data: JSON of at most 16 MiB, which that wait returns; a msgspec Struct or a dataclass is stored as JSON.
 
     Raises:
         NotFound: there is no such task.
@@ -314,7 +314,7 @@ def amend(
         build: the build of the workers that may work on it; not while a worker holds it. [BUILD-3]
         run_at_ms: not due before this time, in milliseconds since 1970; of a task that is neither held nor parked nor
             being undone. A task that was ready waits again, and one that becomes due is ready in the same commit.
-        payload: JSON of at most 1 MiB, before the first lease only; readers and successors get the newest. [AMEND-3]
+        payload: JSON of at most 16 MiB, before the first lease only; readers and successors get the newest. [AMEND-3]
         retry: budgets and delays from now on, all of them; what is spent stays spent.
         deadline_ms, start_by_ms: as for `create`, in any live state; undoing has no deadline. [DEADLINE-1]
         uses: all limits that the task uses from now on, as for `create`, not while a worker holds it; an empty mapping

@@ -6,8 +6,9 @@ and what ends a lease or a task always fits. Knows no other module.
 
 from typing import Final
 
-# What a caller may give. 1 MiB keeps a commit's WAL small; callers keep larger things beside the store.
-PAYLOAD_BYTES_MAX: Final = 1_048_576
+# What a caller may give. A larger value than the second of these bounds is a blob, and its event names it. [BLOB-2]
+PAYLOAD_BYTES_MAX: Final = 16_777_216
+INLINE_BYTES_MAX: Final = 65_536
 NESTING_MAX: Final = 64
 ID_CHARACTERS_MAX: Final = 200
 NAME_CHARACTERS_MAX: Final = 200
@@ -86,6 +87,15 @@ DEDUPE_CHARACTERS_MAX: Final = 256
 DEDUPES_OVER_LIMIT: Final = 8
 # [CARRY-1] After so many events a stream without an end carries its whole fold.
 CARRY_EVENTS: Final = 1_000
+# [JOURNAL-1] A journal has so many events more than settings that it carries its counts more rarely; how many entries
+# one append may have; and how many bytes a handler's flush takes, unless one entry is larger.
+JOURNAL_CARRY_EVENTS: Final = 5_000
+JOURNAL_ENTRIES_MAX: Final = 10_000
+JOURNAL_FLUSH_BYTES: Final = 65_536
+# [JOURNAL-4] How long an entry of a handler waits for others before a flush takes it, and how many bytes of entries
+# wait at most before `append` does.
+JOURNAL_FLUSH_MS: Final = 20
+JOURNAL_UNFLUSHED_BYTES_MAX: Final = 1_048_576
 
 # [SCHEDULE-1] A schedule's name leaves room for a nominal time in the id of its task. What it creates is in its fold,
 # which every firing saves. An interval is at least a second and at most a year.
@@ -99,6 +109,11 @@ MISSED_MAX: Final = 100
 LATE_MS: Final = 60_000
 # [SCHEDULE-6] How many schedules one look fires at most; it begins none once it has as many tasks as `MISSED_MAX`.
 SCHEDULES_LIMIT: Final = 16
+
+# [PRUNE-1] What one slice of a pruning deletes at most, and at how many tasks and names it looks; one blob always fits.
+PRUNE_DIGESTS_MAX: Final = 256
+PRUNE_BYTES: Final = 67_108_864
+PRUNE_LOOKS: Final = 8_192
 
 # What one call may do.
 BATCH_COMMANDS_MAX: Final = 10_000

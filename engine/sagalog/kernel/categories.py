@@ -11,8 +11,18 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from sagalog.kernel import events as e
+from sagalog.kernel.bounds import CARRY_EVENTS, JOURNAL_CARRY_EVENTS
 from sagalog.kernel.evolve import evolve, evolve_store, fold
-from sagalog.kernel.lifecycle import LIMIT_LIFE, QUEUE_LIFE, SCHEDULE_LIFE, STORE_LIFE, TASK_LIFE, Lifecycle
+from sagalog.kernel.journals import carried_journal, evolve_journal
+from sagalog.kernel.lifecycle import (
+    JOURNAL_LIFE,
+    LIMIT_LIFE,
+    QUEUE_LIFE,
+    SCHEDULE_LIFE,
+    STORE_LIFE,
+    TASK_LIFE,
+    Lifecycle,
+)
 from sagalog.kernel.settings import (
     carried_limit,
     carried_queue,
@@ -21,7 +31,7 @@ from sagalog.kernel.settings import (
     evolve_queue,
     evolve_schedule,
 )
-from sagalog.kernel.state import LimitFold, QueueFold, ScheduleFold, StoreFold, TaskFold
+from sagalog.kernel.state import JournalFold, LimitFold, QueueFold, ScheduleFold, StoreFold, TaskFold
 
 Fold = TypeVar("Fold")
 # (event, version, at_ms)
@@ -40,6 +50,7 @@ class Category(Generic[Fold]):
     life         which event may follow in which state
     at_once      id and events -> the fold of a whole stream, where that is faster than event by event
     carry        fold -> the event that holds all of it, for streams without an end [CARRY-1]; None: they have an end
+    carry_events after so many events such a stream carries it
     """
 
     name: str
@@ -50,6 +61,7 @@ class Category(Generic[Fold]):
     life: Lifecycle
     at_once: Callable[[str, Iterable[Placed]], Fold] | None = None
     carry: Callable[[Fold], e.Recordable] | None = None
+    carry_events: int = CARRY_EVENTS
 
     def stream(self, id: str) -> str:
         """Return the name of a stream."""
@@ -87,7 +99,20 @@ SCHEDULE: Final = Category(
     carry=carried_schedule,
 )
 
-CATEGORIES: Final[Mapping[str, Category[Any]]] = {one.name: one for one in (TASK, STORE, LIMIT, QUEUE, SCHEDULE)}
+JOURNAL: Final = Category(
+    "journal",
+    _named(e.JOURNAL_EVENTS),
+    JournalFold,
+    JournalFold,
+    evolve_journal,
+    JOURNAL_LIFE,
+    carry=carried_journal,
+    carry_events=JOURNAL_CARRY_EVENTS,
+)
+
+CATEGORIES: Final[Mapping[str, Category[Any]]] = {
+    one.name: one for one in (TASK, STORE, LIMIT, QUEUE, SCHEDULE, JOURNAL)
+}
 
 
 def category_of(stream: str) -> Category[Any] | None:

@@ -357,7 +357,7 @@ def _amended(task: TaskFold, event: e.Amended, version: int, at_ms: int) -> None
             setattr(task, name, value)
     if event.policy is not None:
         task.policy, task.policy_version = KeptPolicy.of(event.policy), version
-    if event.payload is not None:
+    if event.payload is not None or event.payload_blob is not None:
         task.payload_version = version
     for name in event.removes:
         if name == "payload":

@@ -478,3 +478,28 @@ class ResetSchedule(Setting, frozen=True, kw_only=True):
 
     now_ms: int
     next_ms: int
+
+
+class JournalCommand(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True):
+    """Base of the commands on a journal: each names it, by the id of its stream."""
+
+    id: str
+
+
+class AppendJournal(JournalCommand, frozen=True, kw_only=True):
+    """The request to append entries to a journal; the store keeps their bytes under `digest` beside the log.
+
+    `expected` is how many entries the caller believes to be there; None: any number. For a journal of a task, `task`
+    and the `fence` of the lease that writes.
+    """
+
+    entries: int
+    digest: str
+    size_bytes: int
+    expected: int | None = None
+    task: str | None = None
+    fence: int | None = None
+
+
+class CloseJournal(JournalCommand, frozen=True, kw_only=True):
+    """The request to close a journal that is no task's."""

@@ -258,6 +258,7 @@ def _noted(task: TaskFold, event: e.Noted, _: int) -> str | None:
 def _amended(task: TaskFold, event: e.Amended, _: int) -> str | None:
     """Check that the event changes what may change, and gives nothing as it was. [AMEND-1] [AMEND-2]"""
     given = [name for name in _AMENDABLE if getattr(event, name) is not None]
+    given += ["payload"] if event.payload_blob is not None else []
     names = (*given, *event.removes)
     if not names or len(set(names)) < len(names):
         return "it changes nothing, or something twice"

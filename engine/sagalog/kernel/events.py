@@ -26,6 +26,7 @@ from sagalog.kernel.values import (
     FreeText,
     Inherited,
     Input,
+    JsonBlob,
     KeptStep,
     KeptWaits,
     Limit,
@@ -53,6 +54,8 @@ class Recordable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """Base of the events: frozen, unknown fields refused, absent fields left out. The envelope names the type.
 
     An event that ends a lease has the lease's `fence` and the `verb` that ended it. [REPEAT-5]
+    A value that is too large for its event is left out, and the field of its name with `_blob` names its bytes; of a
+    note's `results`, the names stay, each with null. [BLOB-2]
     """
 
 
@@ -105,6 +108,7 @@ class Created(Recordable, frozen=True):
     on_parent_end: OnParentEnd | None = None
     dedupe: DedupeKey | None = None
     build: str | None = None
+    payload_blob: JsonBlob | None = None
 
 
 class Leased(Recordable, frozen=True):
@@ -174,6 +178,7 @@ class StepCompleted(Recordable, frozen=True):
     fence: int
     result: FreeJson = None
     compensation: str | None = None
+    result_blob: JsonBlob | None = None
 
 
 class CompensationRegistered(Recordable, frozen=True):
@@ -252,6 +257,7 @@ class Signalled(Recordable, frozen=True):
 
     name: str
     data: FreeJson = None
+    data_blob: JsonBlob | None = None
 
 
 class Unblocked(Recordable, frozen=True):
@@ -357,6 +363,7 @@ class Completed(Recordable, frozen=True):
     verb: str
     result: FreeJson = None
     left: tuple[str, ...] = ()
+    result_blob: JsonBlob | None = None
 
 
 class Quarantined(Recordable, frozen=True):
@@ -393,6 +400,7 @@ class Noted(Recordable, frozen=True):
     rerun: tuple[str, ...] = ()
     code: str | None = None
     parameters: Parameters | None = None
+    results_blobs: dict[str, JsonBlob] | None = None
 
 
 class Used(Recordable, frozen=True):
@@ -425,6 +433,7 @@ class Amended(Recordable, frozen=True):
     uses: dict[str, int] | None = None
     removes: tuple[str, ...] = ()
     build: str | None = None
+    payload_blob: JsonBlob | None = None
 
 
 class Founded(Recordable, frozen=True):
@@ -452,6 +461,17 @@ class KindResumed(Recordable, frozen=True):
     """The end of a pause of a kind."""
 
     kind: str
+
+
+class Pruned(Recordable, frozen=True):
+    """The deletion of bytes that nothing needs any more: those of `digests`, `size_bytes` in all. [PRUNE-1]
+
+    Every task that named them had ended `older_than_ms` before, or longer ago.
+    """
+
+    digests: tuple[str, ...]
+    size_bytes: int
+    older_than_ms: int
 
 
 class LimitSet(Recordable, frozen=True):
@@ -684,6 +704,40 @@ class ScheduleCarried(Recordable, frozen=True):
     stopped: Stopped | None = None
 
 
+class JournalAppended(Recordable, frozen=True):
+    """The record of entries of a journal: `entries` of them, numbered from `first` on. [JOURNAL-1]
+
+    The store keeps their bytes beside the log, as one blob, under its SHA-256 in hex. A journal of a task has the
+    `task`, and the `fence` of the lease that has written them. `data_key` is as for an input. [KEY-2]
+    """
+
+    first: int
+    entries: int
+    digest: str
+    size_bytes: int
+    task: str | None = None
+    fence: int | None = None
+    data_key: str | None = None
+
+
+class JournalClosed(Recordable, frozen=True):
+    """The end of a journal that is no task's; nothing follows. [JOURNAL-3]"""
+
+
+class JournalCarried(Recordable, frozen=True):
+    """The whole fold of a journal at this version, from which a reader may begin. [CARRY-1]
+
+    `entries` and `size_bytes` are those of all appends so far; `fence` is that of the newest entries, and `first` the
+    number of the first one under it.
+    """
+
+    entries: int
+    size_bytes: int
+    first: int
+    task: str | None = None
+    fence: int | None = None
+
+
 TaskEvent = (
     Created
     | Leased
@@ -712,7 +766,7 @@ TaskEvent = (
     | Used
     | Amended
 )
-StoreEvent = Founded | Upgraded | KindPaused | KindResumed
+StoreEvent = Founded | Upgraded | KindPaused | KindResumed | Pruned
 LimitEvent = (
     LimitSet
     | LimitRemoved
@@ -746,13 +800,15 @@ ScheduleEvent = (
     | ScheduleReset
     | ScheduleCarried
 )
-Event = TaskEvent | StoreEvent | LimitEvent | QueueEvent | ScheduleEvent
+JournalEvent = JournalAppended | JournalClosed | JournalCarried
+Event = TaskEvent | StoreEvent | LimitEvent | QueueEvent | ScheduleEvent | JournalEvent
 
 TASK_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(TaskEvent)
 STORE_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(StoreEvent)
 LIMIT_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(LimitEvent)
 QUEUE_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(QueueEvent)
 SCHEDULE_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(ScheduleEvent)
+JOURNAL_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(JournalEvent)
 
 
 # The names of the types, as the envelope and the table of the lifecycle write them. They are on record: a class may
@@ -788,6 +844,7 @@ NAMES: Final[dict[type[Recordable], str]] = {
     Upgraded: "upgraded",
     KindPaused: "kind_paused",
     KindResumed: "kind_resumed",
+    Pruned: "pruned",
     LimitSet: "limit_set",
     LimitRemoved: "limit_removed",
     LimitPaused: "limit_paused",
@@ -815,6 +872,9 @@ NAMES: Final[dict[type[Recordable], str]] = {
     ScheduleStopped: "schedule_stopped",
     ScheduleReset: "schedule_reset",
     ScheduleCarried: "schedule_carried",
+    JournalAppended: "journal_appended",
+    JournalClosed: "journal_closed",
+    JournalCarried: "journal_carried",
 }
 
 

@@ -74,6 +74,10 @@ def evolve_store(store: StoreFold, event: e.Recordable, version: int, at_ms: int
             case e.KindResumed() if event.kind in store.paused_kinds:
                 paused = {kind: at for kind, at in store.paused_kinds.items() if kind != event.kind}
                 return msgspec.structs.replace(store, version=version, paused_kinds=paused)
+            case e.Pruned() if event.digests:
+                return msgspec.structs.replace(store, version=version)
+            case e.Pruned():
+                why = f"prunes nothing at version {version}"
             case e.KindPaused() | e.KindResumed():
                 why = f"holds {name!r} of {event.kind!r} at version {version}, which is so already"
             case _:

@@ -1,4 +1,4 @@
-"""The life of a task, a store, a limit and a queue: one table each, by state, and the class that reads them.
+"""The life of tasks, stores, limits, queues, schedules and journals: one table each, by state, and what reads them.
 
 Rule: a missing row is an illegal move; a terminal state allows only `noted` [LIFE-1]. No other line of sagalog names a
 next state: `decide` asks this table for the state after an event, and `evolve` moves by it. Where two states may
@@ -26,6 +26,9 @@ REMOVED: Final = "removed"
 GOVERNED: Final = "governed"
 # The state of a schedule that is set; one that is not is `removed`, as a limit.
 SCHEDULED: Final = "scheduled"
+# The states of a journal.
+WRITTEN: Final = "written"
+CLOSED: Final = "closed"
 
 When = Literal["owes", "owes nothing", "only undoes", "has work"]
 
@@ -111,6 +114,7 @@ STORE_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
         Row("upgraded", FOUNDED),
         Row("kind_paused", FOUNDED),
         Row("kind_resumed", FOUNDED),
+        Row("pruned", FOUNDED),
     ),
 }
 
@@ -170,6 +174,20 @@ SCHEDULE_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
         Row("schedule_set", SCHEDULED),
         Row("schedule_carried", REMOVED),
     ),
+}
+
+
+JOURNAL_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
+    UNBORN: (
+        Row("journal_appended", WRITTEN),
+        Row("journal_closed", CLOSED),
+    ),
+    WRITTEN: (
+        Row("journal_appended", WRITTEN),
+        Row("journal_carried", WRITTEN),
+        Row("journal_closed", CLOSED),
+    ),
+    CLOSED: (),
 }
 
 
@@ -246,3 +264,4 @@ STORE_LIFE: Final = Lifecycle(STORE_ROWS)
 LIMIT_LIFE: Final = Lifecycle(LIMIT_ROWS)
 QUEUE_LIFE: Final = Lifecycle(QUEUE_ROWS)
 SCHEDULE_LIFE: Final = Lifecycle(SCHEDULE_ROWS)
+JOURNAL_LIFE: Final = Lifecycle(JOURNAL_ROWS)

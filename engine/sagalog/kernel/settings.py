@@ -23,13 +23,13 @@ from sagalog.kernel.lifecycle import (
     UNBORN,
     Lifecycle,
 )
-from sagalog.kernel.state import LimitFold, QueueFold, ScheduleFold
+from sagalog.kernel.state import JournalFold, LimitFold, QueueFold, ScheduleFold
 from sagalog.kernel.values import CLOSED, BreakerPolicy, BreakerState, Limit, Schedule
 
-F = TypeVar("F", LimitFold, QueueFold, ScheduleFold)
+F = TypeVar("F", LimitFold, QueueFold, ScheduleFold, JournalFold)
 L = TypeVar("L", LimitFold, QueueFold)
 
-_CARRIED: Final = (e.LimitCarried, e.QueueCarried, e.ScheduleCarried)
+_CARRIED: Final = (e.LimitCarried, e.QueueCarried, e.ScheduleCarried, e.JournalCarried)
 
 
 def state_of_limit(fold: LimitFold) -> str:
@@ -54,19 +54,19 @@ def state_of_schedule(fold: ScheduleFold) -> str:
 def evolve_limit(fold: LimitFold, event: e.Recordable, version: int, at_ms: int) -> LimitFold:
     """Return the fold of a named limit after one more event; raises LogDamaged."""
     after = _breaker_after(fold, event, version, at_ms) or _limit_after(fold, event, version)
-    return _checked("limit", state_of_limit(fold), LIMIT_LIFE, fold, event, version, after)
+    return checked("limit", state_of_limit(fold), LIMIT_LIFE, fold, event, version, after)
 
 
 def evolve_queue(fold: QueueFold, event: e.Recordable, version: int, at_ms: int) -> QueueFold:
     """Return the fold of a queue after one more event; raises LogDamaged."""
     after = _breaker_after(fold, event, version, at_ms) or _queue_after(fold, event, version)
-    return _checked("queue", state_of_queue(fold), QUEUE_LIFE, fold, event, version, after)
+    return checked("queue", state_of_queue(fold), QUEUE_LIFE, fold, event, version, after)
 
 
 def evolve_schedule(fold: ScheduleFold, event: e.Recordable, version: int, at_ms: int) -> ScheduleFold:
     """Return the fold of a schedule after one more event; raises LogDamaged."""
     after = _schedule_after(fold, event, version)
-    return _checked("schedule", state_of_schedule(fold), SCHEDULE_LIFE, fold, event, version, after)
+    return checked("schedule", state_of_schedule(fold), SCHEDULE_LIFE, fold, event, version, after)
 
 
 def carried_limit(fold: LimitFold) -> e.LimitCarried:
@@ -253,7 +253,7 @@ def _settles(fold: ScheduleFold, nominal_ms: int, next_ms: int | None) -> bool:
     return is_next and (next_ms is None or next_ms > nominal_ms)
 
 
-def _checked(
+def checked(
     category: str, state: str, life: Lifecycle, fold: F, event: e.Recordable, version: int, after: F | None
 ) -> F:
     """Return the fold after an event that fits the table, the version and the fold before. [CARRY-1]"""

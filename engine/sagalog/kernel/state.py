@@ -33,7 +33,7 @@ from sagalog.kernel.values import (
 
 # Raise it with any change of the shapes below, and with any new event type or schema: versions that cannot read such an
 # event must refuse a fold made from it [LOG-5]. A store folds again what has an older format, and refuses a newer one.
-FOLD_FORMAT: Final = 11
+FOLD_FORMAT: Final = 14
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted", "void"]
 
@@ -462,6 +462,28 @@ class ScheduleFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def settled_at(self, now_ms: int) -> int:
         """Return up to when nominal times are settled, for a schedule that begins, or goes on, now."""
         return now_ms if self.is_ahead(now_ms) else max(self.settled_ms, now_ms)
+
+
+class JournalFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The stream of a journal, folded: counts only. [JOURNAL-1]
+
+    length       as for a limit
+    entries      how many entries it has, which is the number of the newest one
+    size_bytes   how many bytes the store keeps of them
+    task         the id of the task to which it belongs; None: it is no task's
+    fence        that of the lease that has written the newest entries; 0 if it is no task's
+    first        the number of the first entry under that fence; 0: there is none
+    """
+
+    id: str
+    version: int = 0
+    length: int = 0
+    entries: int = 0
+    size_bytes: int = 0
+    task: str | None = None
+    fence: int = 0
+    first: int = 0
+    is_closed: bool = False
 
 
 def epoch_of(fence: int) -> int:

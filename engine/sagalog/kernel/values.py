@@ -232,6 +232,19 @@ class Input(Value, frozen=True, omit_defaults=True):
     data_key: str | None = None
 
 
+class JsonBlob(Value, frozen=True, omit_defaults=True):
+    """A reference to a value that is too large for its event: its JSON is a blob. [BLOB-2]
+
+    digest       the SHA-256 of that JSON, in hex
+    size_bytes   how many bytes it has
+    data_key     the name of the key under which they are encrypted; None: they are not [KEY-2]
+    """
+
+    digest: str
+    size_bytes: int
+    data_key: str | None = None
+
+
 class Failure(Value, frozen=True, omit_defaults=True):
     """A failure: what went wrong, for programs and for people.
 

@@ -13,6 +13,7 @@ from sagalog.kernel.accounts import Account, stream_of_account
 from sagalog.kernel.bounds import AFTER_MAX, DEPENDANTS_LIMIT, LEASE_CHECKS_MAX, TIME_MS_MAX
 from sagalog.kernel.categories import STORE, TASK, Category, category_of
 from sagalog.kernel.events import Recordable
+from sagalog.kernel.references import BEHIND_DIGESTS, Reference
 from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
 from sagalog.kernel.values import TERMINAL, State, TaskEnd
 from sagalog.ports import Clock
@@ -49,10 +50,12 @@ from sagalog.store.projection import (
     refold_stream,
 )
 from sagalog.store.reads import Listed, Query, Reads, SavedTask
+from sagalog.store.references import Pruning, ReferenceReads, ReferringStream, fold_prunings, fold_references
 from sagalog.store.row import OPEN, Gate, Row
 
 __all__ = [
     "AFTER_MAX",
+    "BEHIND_DIGESTS",
     "COUNTING",
     "DEPENDANTS_LIMIT",
     "FIRST_TAG",
@@ -95,9 +98,13 @@ __all__ = [
     "Plain",
     "Progress",
     "Projection",
+    "Pruning",
     "Query",
     "Reads",
     "Recordable",
+    "Reference",
+    "ReferenceReads",
+    "ReferringStream",
     "Result",
     "Row",
     "Saved",
@@ -122,6 +129,8 @@ __all__ = [
     "decode_fold_of",
     "dedupe_row_of",
     "encode_account",
+    "fold_prunings",
+    "fold_references",
     "project_afresh",
     "project_fold",
     "reach",

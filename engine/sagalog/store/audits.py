@@ -11,6 +11,7 @@ import msgspec
 
 from sagalog.codec import Envelope, StoredEvent
 from sagalog.kernel.accounts import Account
+from sagalog.kernel.references import Reference
 from sagalog.store.dedupe_keys import DedupeRow
 from sagalog.store.limit_uses import LimitUse
 from sagalog.store.row import Row
@@ -55,6 +56,7 @@ class AuditedStream(NamedTuple):
                stream in place of its name
     saved      of a task: its saved projections; None: there are none
     fold       of a stream that is neither a task's nor the store's: its saved fold; None: there is none that is sound
+    references those that are saved of it, sorted [PRUNE-2]
     """
 
     number: int
@@ -62,6 +64,7 @@ class AuditedStream(NamedTuple):
     events: list[StoredEvent]
     saved: AuditedTask | None
     fold: Any = None
+    references: tuple[Reference, ...] = ()
 
 
 class Audit(Protocol):
@@ -88,6 +91,10 @@ class Audit(Protocol):
 
     def children_due(self) -> frozenset[str]:
         """Return the ids of tasks of which children may still have to be cancelled. [CANCEL-4]"""
+        ...
+
+    def pruned_count(self) -> int:
+        """Count the digests that are kept as pruned. [PRUNE-4]"""
         ...
 
     def strays(self) -> list[str]:

@@ -15,6 +15,8 @@ from sagalog.store.dependencies import Ends
 from sagalog.store.limit_uses import Candidate, section_of
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim
+from sagalog.store.projection import refold
+from sagalog.store.references import ReferringStream, is_digest
 from sagalog.store.row import Row
 
 
@@ -209,3 +211,21 @@ def _fits(task: TaskFold, claim: Claim) -> bool:
         return True
     # [UNDO-1] A claim for undoing names every kind that the task owes.
     return task.kind in claim.kinds if claim.purpose == "work" else owed_kinds(task) <= claim.kinds
+
+
+def digests(tables: Tables, after: str, limit: int) -> list[str]:
+    """Return the digests beyond `after` to which streams refer, in order. [PRUNE-2]"""
+    names = {name for named in tables.references.values() for name in named if is_digest(name)}
+    return sorted(name for name in names if name > after)[:limit]
+
+
+def referring(tables: Tables, name: str) -> list[ReferringStream]:
+    """Return the streams that refer to a name, the newest first. [PRUNE-2]"""
+    order = {stream: number for number, stream in enumerate(tables.stream_of)}
+    streams = sorted((one for one, named in tables.references.items() if name in named), key=order.__getitem__)
+    return [ReferringStream(stream, tables.references[stream][name].task) for stream in reversed(streams)]
+
+
+def task(tables: Tables, id: str) -> TaskFold | None:
+    """Return the fold of a task; fold again one that was put aside, which mostly raises."""
+    return refold(id, tables.stream_of[f"task/{id}"]) if id in tables.unreadable else tables.folds.get(id)

@@ -5,6 +5,7 @@ Rule: every question looks at every task; no index answers it. Knows no lock.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -23,8 +24,9 @@ from sagalog.store.dependencies import Ends
 from sagalog.store.limit_uses import Candidate, Place
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim
-from sagalog.store.projection import encode_fold, refold
+from sagalog.store.projection import encode_fold
 from sagalog.store.reads import Listed, Query, SavedTask
+from sagalog.store.references import ReferringStream
 
 
 class MemorySnapshot:
@@ -37,9 +39,7 @@ class MemorySnapshot:
 
     def task(self, id: str) -> TaskFold | None:
         """Return the fold; fold an unreadable task again, which raises the reason."""
-        if id in self._tables.unreadable:
-            return refold(id, self._tables.stream_of[f"task/{id}"])
-        return self._tables.folds.get(id)
+        return found.task(self._tables, id)
 
     def fold(self, stream: str) -> Any:
         """Look up the fold by the stream's name."""
@@ -52,6 +52,27 @@ class MemorySnapshot:
     def blob(self, digest: str) -> bytes | None:
         """Look up the bytes by their digest."""
         return self._tables.blobs.get(digest)
+
+    def blob_size(self, digest: str) -> int | None:
+        """Measure the bytes."""
+        data = self._tables.blobs.get(digest)
+        return None if data is None else len(data)
+
+    def pruned(self, digest: str) -> int | None:
+        """Look up the version by the digest."""
+        return self._tables.pruned.get(digest)
+
+    def digests(self, after: str, limit: int) -> list[str]:
+        """Look at all references."""
+        return found.digests(self._tables, after, limit)
+
+    def digest_count(self) -> int:
+        """Look at all references."""
+        return len(found.digests(self._tables, "", sys.maxsize))
+
+    def referring(self, name: str, limit: int | None = None) -> list[ReferringStream]:
+        """Look at all references."""
+        return found.referring(self._tables, name)[:limit]
 
     def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:
         """Slice the stream's list."""
@@ -259,6 +280,7 @@ class MemorySnapshot:
                 [_stored(head.number, envelope) for envelope in self.history(head.stream)],
                 self._audited_task(head.stream) if head.stream.startswith("task/") else None,
                 self._tables.others.get(head.stream),
+                tuple(sorted(self._tables.references.get(head.stream, {}).values())),
             )
             for head in self.streams(after, limit)
         ]
@@ -287,6 +309,10 @@ class MemorySnapshot:
         return frozenset(
             number for number, fold in folds.items() if fold is not None and (fold.tags or {}).get(name) == value
         )
+
+    def pruned_count(self) -> int:
+        """Count the names."""
+        return len(self._tables.pruned)
 
     def strays(self) -> list[str]:
         """Return nothing: here every projection has its stream."""

@@ -16,12 +16,14 @@ from sagalog.errors import SagalogError, VersionConflict
 from sagalog.kernel.accounts import Account
 from sagalog.kernel.bounds import DEPENDANTS_LIMIT
 from sagalog.kernel.categories import CATEGORIES, Category
+from sagalog.kernel.references import Reference
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store.accounts import AccountFold
 from sagalog.store.dedupe_keys import DedupeRow, fold_dedupes
 from sagalog.store.limit_uses import LimitUse
-from sagalog.store.operation import Kept, Result
+from sagalog.store.operation import Append, Kept, Result
 from sagalog.store.projection import Projection, decode_fold, decode_fold_of, project_afresh, refold_stream
+from sagalog.store.references import Pruning, fold_prunings, fold_references
 from sagalog.store.row import Row
 
 _ABSENT: Final = object()
@@ -46,6 +48,9 @@ class Tables:
         self.dependants_due: dict[str, bool] = {}
         self.children_due: dict[str, bool] = {}
         self.blobs: dict[str, bytes] = {}
+        # By stream, its references by name; and by digest, the version of the event by which bytes are gone.
+        self.references: dict[str, dict[str, Reference]] = {}
+        self.pruned: dict[str, int] = {}
         # What is kept beside the log, by space and name.
         self.kept: dict[tuple[str, str], str] = {}
         self.store_fold: StoreFold | None = None
@@ -79,9 +84,11 @@ class Tables:
         for blob in result.blobs:
             if blob.digest not in self.blobs:
                 self._set(self.blobs, blob.digest, blob.data)
+                self._remove(self.pruned, blob.digest)
         for append in result.appends:
             self._append(append.stream, append.envelopes)
             self._save(append.stream, append.projection)
+            self._refer(append)
         for stream, projection in result.projections:
             self._save(stream, projection)
         for name, account in result.accounts:
@@ -103,6 +110,8 @@ class Tables:
             self._set(self.children_due, id, False)
         for id in result.children_left:
             self._set(self.children_due, id, True)
+        if result.pruned is not None:
+            self._prune(result.pruned)
 
     def keep(self, kept: Iterable[Kept]) -> None:
         """Write what is kept beside the log."""
@@ -156,6 +165,7 @@ class Tables:
         self._settle_relations()
         self._rebuild_accounts()
         self._rebuild_dedupes(now_ms)
+        self._rebuild_references()
         return len(self.order)
 
     def is_governed(self, queue: str) -> bool:
@@ -235,6 +245,36 @@ class Tables:
                 self._set(self.rows, id, row._replace(gate="waking"))
         if found:
             self._set(self.dependants_due, ended, len(found) > DEPENDANTS_LIMIT)
+
+    def _refer(self, append: Append) -> None:
+        """Keep the references that a stream does not have yet. [PRUNE-2]"""
+        if append.references:
+            known = self.references.get(append.stream, {})
+            self._set(self.references, append.stream, {one.name: one for one in append.references} | known)
+
+    def _prune(self, pruning: Pruning) -> None:
+        """Delete bytes with all references to them, and keep the names of these bytes. [PRUNE-1]"""
+        gone = frozenset(pruning.digests)
+        for digest in pruning.digests:
+            self._remove(self.blobs, digest)
+            self._set(self.pruned, digest, pruning.version)
+        for stream, named in list(self.references.items()):
+            if not gone.isdisjoint(named):
+                self._set(self.references, stream, {name: one for name, one in named.items() if name not in gone})
+
+    def _rebuild_references(self) -> None:
+        """Fold the references again; a stream that cannot be read keeps those that it has. [PRUNE-2] [LOG-5]"""
+        stores = [one for name, envelopes in self.stream_of.items() if name.startswith("store/") for one in envelopes]
+        positions, versions = fold_prunings(stores)
+        for stream, envelopes in self.stream_of.items():
+            with suppress(SagalogError):
+                self.references[stream] = {one.name: one for one in fold_references(envelopes, positions)}
+        named = {name for references in self.references.values() for name in references}
+        self.pruned = {digest: version for digest, version in versions.items() if digest not in named}
+
+    def _remove(self, mapping: dict[Any, Any], key: Any) -> None:
+        if key in mapping:
+            self._before.append((mapping, key, mapping.pop(key)))
 
     def _set(self, mapping: dict[Any, Any], key: Any, value: Any) -> None:
         self._before.append((mapping, key, mapping.get(key, _ABSENT)))

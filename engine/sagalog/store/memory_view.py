@@ -20,6 +20,7 @@ from sagalog.store.limit_uses import Candidate, Place
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim, Due, Saved, Undeclared
 from sagalog.store.projection import refold
+from sagalog.store.references import ReferringStream
 from sagalog.store.row import Row
 
 
@@ -63,6 +64,33 @@ class MemoryView:
         if stream not in self._reads and stream not in self._sources:
             raise Undeclared((stream,))
         return read(self._tables.stream_of[stream][version - 1])
+
+    def blob(self, digest: str, /) -> bytes | None:
+        """Look up the bytes by their digest."""
+        return self._tables.blobs.get(digest)
+
+    def blob_size(self, digest: str) -> int | None:
+        """Measure the bytes."""
+        data = self._tables.blobs.get(digest)
+        return None if data is None else len(data)
+
+    def task(self, id: str) -> TaskFold | None:
+        """Look up the task, whatever the operation has named."""
+        self._require_pruning()
+        return found.task(self._tables, id)
+
+    def digests(self, after: str, limit: int) -> Sequence[str]:
+        """Look at all references."""
+        self._require_pruning()
+        return found.digests(self._tables, after, limit)
+
+    def referring(self, name: str, limit: int | None = None) -> Sequence[ReferringStream]:
+        """Look at all references."""
+        self._require_pruning()
+        return found.referring(self._tables, name)[:limit]
+
+    def _require_pruning(self) -> None:
+        assert self._execution.operation.prunes, "the operation does not prune"
 
     def keyed(self, key: str, /) -> Sequence[Envelope]:
         """Look through the whole log; the key declares the streams of the events that it finds."""

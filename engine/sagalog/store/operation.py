@@ -14,12 +14,14 @@ import msgspec
 from sagalog.codec import Envelope
 from sagalog.kernel.accounts import Account
 from sagalog.kernel.events import Recordable
+from sagalog.kernel.references import Reference
 from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Purpose, Suspects
 from sagalog.store.dedupe_keys import DedupeRow
 from sagalog.store.dependencies import Ends
 from sagalog.store.limit_uses import Candidate, Place
 from sagalog.store.projection import Projection
+from sagalog.store.references import Pruning, ReferenceReads
 from sagalog.store.row import Row
 
 
@@ -94,13 +96,15 @@ class Saved(msgspec.Struct, frozen=True, gc=False):
 class Append(msgspec.Struct, frozen=True, gc=False):
     """Events to append to one stream that has `expected` events by now, and its projection after them. [LOG-2]
 
-    Where a result holds several for one stream, each expects what those before it leave.
+    Where a result holds several for one stream, each expects what those before it leave. `references` are all to which
+    these events refer; the store keeps those that the stream does not have yet. [PRUNE-2]
     """
 
     stream: str
     expected: int
     envelopes: tuple[Envelope, ...]
     projection: Projection
+    references: tuple[Reference, ...] = ()
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
@@ -128,6 +132,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     children_done  ids of tasks of which none is: the store forgets these names, before it keeps those above
     dedupes_freed  rows of dedupe keys that the store deletes, where the key is still that task's [DEDUPE-1]
     dedupes_taken  rows of dedupe keys as they are now, after those are deleted: in place of any other of the same key
+    pruned         bytes that the store deletes after all else, with every reference to them; it keeps the names as
+                   pruned until it keeps such bytes again [PRUNE-1]
     if_childless   only of a plain way: the result holds only where no task is cancelled with its parent, by
                    `Row.follows`; where one may be, the store takes it for None
     """
@@ -145,6 +151,7 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     if_childless: bool = False
     dedupes_freed: tuple[DedupeRow, ...] = ()
     dedupes_taken: tuple[DedupeRow, ...] = ()
+    pruned: Pruning | None = None
 
 
 class Undeclared(Exception):
@@ -174,7 +181,7 @@ class Undeclared(Exception):
         )
 
 
-class View(Protocol):
+class View(ReferenceReads, Protocol):
     """The consistent state that an operation's function sees: what it has declared, locked until the commit.
 
     Declared are the streams of `writes` and `reads`, all that are reached from `along` over edges, the tasks that
@@ -184,6 +191,8 @@ class View(Protocol):
     An account is declared with the stream that says what it allows. Declared too are the tasks that a question about
     accounts finds, and the streams of the limits and queues of all tasks that it has shown; a store that cannot lock
     these in the order of names may still raise `Undeclared`.
+    An operation that `prunes` may ask for every task, and for all references: no other operation adds a reference, or
+    a task that has one, before the commit. Every operation may ask for the size of bytes, and read them.
     It also shows what earlier operations of the same commit have written.
     """
 
@@ -216,6 +225,10 @@ class View(Protocol):
         Raises:
             LogDamaged, UnknownEvent: as `codec.read`; a store need not compare what this process has just written.
         """
+        ...
+
+    def blob(self, digest: str, /) -> bytes | None:
+        """Return the bytes that the store keeps under a digest, unchecked; None: it keeps none. [BLOB-1]"""
         ...
 
     def keyed(self, key: str, /) -> Sequence[Envelope]:
@@ -426,6 +439,7 @@ class Operation(msgspec.Struct, frozen=True):
               represents them
     claim     tasks to select for leasing; the operation reads the streams of its queues too
     due       maintenance to look for
+    prunes    whether it deletes bytes that nothing needs: then the store locks all references [PRUNE-1]
     dedupes   dedupe keys that it looks for, each behind its kind; the store locks them too, and the tasks that have
               them [DEDUPE-1]
     drawn     streams among `writes` whose ids were drawn for it, which it begins where they are absent. A store may
@@ -446,3 +460,4 @@ class Operation(msgspec.Struct, frozen=True):
     drawn: tuple[str, ...] = ()
     plain: Plain | None = None
     dedupes: tuple[tuple[str, str], ...] = ()
+    prunes: bool = False

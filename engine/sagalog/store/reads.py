@@ -15,6 +15,7 @@ from sagalog.kernel.accounts import Account
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store.dependencies import Ends
 from sagalog.store.limit_uses import Candidate, Place
+from sagalog.store.references import ReferenceReads
 from sagalog.store.row import Row
 
 
@@ -65,8 +66,8 @@ class SavedTask(msgspec.Struct, frozen=True):
     tags: dict[str, str]
 
 
-class Reads(Protocol):
-    """The reads of single tasks, listings, the log, and what is kept beside it."""
+class Reads(ReferenceReads, Protocol):
+    """The reads of single tasks, listings, references, the log, and what is kept beside it."""
 
     def task(self, id: str) -> TaskFold | None:
         """Return the fold of a task, or None; fold again a task that was put aside, which mostly raises."""
@@ -82,6 +83,14 @@ class Reads(Protocol):
 
     def blob(self, digest: str) -> bytes | None:
         """Return the bytes that the store keeps under a digest, unchecked; None if there are none. [BLOB-1]"""
+        ...
+
+    def pruned(self, digest: str) -> int | None:
+        """Return the version of the `pruned` by which bytes are gone; None: they are not, or were kept again."""
+        ...
+
+    def digest_count(self) -> int:
+        """Count the digests to which streams refer."""
         ...
 
     def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:

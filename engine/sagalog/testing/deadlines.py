@@ -76,6 +76,7 @@ def amendments(log: Sequence[Recorded]) -> Found:
             now = event.event
             if isinstance(now, e.Amended):
                 changed = [name for name in _HELD if getattr(now, name) is not None or name in now.removes]
+                changed += ["payload"] if now.payload_blob is not None else []
                 if is_held and changed:
                     yield event, f"a worker holds the task, and {changed} change"
                 if "payload" in changed and (leases or undoing):

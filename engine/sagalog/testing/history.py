@@ -28,8 +28,10 @@ from sagalog.testing.deadlines import amendments, deadlines
 from sagalog.testing.dedupe_history import dedupe_periods, dedupes
 from sagalog.testing.dependencies import awaited, cancelled_children
 from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
+from sagalog.testing.journal_history import journals
 from sagalog.testing.limit_history import pauses, rates, slots, units
 from sagalog.testing.obligations import Obligations, settles
+from sagalog.testing.prune_history import named_in, prunings
 from sagalog.testing.schedule_history import schedules
 
 
@@ -237,13 +239,11 @@ def _blobs(log: Sequence[Recorded]) -> Found:
     """Check that a SHA-256 in hex names bytes, and always means as many of them. [BLOB-1]"""
     sizes: dict[str, int] = {}
     for event in log:
-        now = event.event
-        named = now.inputs if isinstance(now, e.Created) else (now,) if isinstance(now, e.ArtifactPut) else ()
-        for one in named:
-            if not _SHA_256.fullmatch(one.digest):
-                yield event, f"{one.digest!r} is no SHA-256 in hex"
-            elif sizes.setdefault(one.digest, one.size_bytes) != one.size_bytes:
-                yield event, f"{one.digest} is said to be {one.size_bytes} bytes, and was {sizes[one.digest]} before"
+        for digest, size_bytes in named_in(event.event):
+            if not _SHA_256.fullmatch(digest):
+                yield event, f"{digest!r} is no SHA-256 in hex"
+            elif sizes.setdefault(digest, size_bytes) != size_bytes:
+                yield event, f"{digest} is said to be {size_bytes} bytes, and was {sizes[digest]} before"
 
 
 PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
@@ -262,6 +262,7 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "awaited": awaited,
     "cancelled_children": cancelled_children,
     "blobs": _blobs,
+    "prunings": prunings,
     "slots": slots,
     "units": units,
     "rates": rates,
@@ -273,6 +274,7 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "dedupes": dedupes,
     "dedupe_periods": dedupe_periods,
     "schedules": schedules,
+    "journals": journals,
 }
 
 

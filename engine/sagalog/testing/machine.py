@@ -27,8 +27,8 @@ try:
 
     from sagalog.testing import strategies
     from sagalog.testing.dedupe_run import DedupeRun
+    from sagalog.testing.journal_run import JournalRun
     from sagalog.testing.recording_run import holds_work
-    from sagalog.testing.schedule_run import ScheduleRun
 except ImportError as error:
     raise ImportError("sagalog.testing.machine needs hypothesis: pip install 'sagalog[dev]'") from error
 
@@ -38,7 +38,7 @@ def holds_undo(machine: Any) -> bool:
     return bool(machine.pair.living("undo"))
 
 
-class StoreMachine(DedupeRun, ScheduleRun):
+class StoreMachine(DedupeRun, JournalRun):
     """The rules of a random run, beside those of recording, waiting, limits, dedupe keys and schedules.
 
     `store_machine` makes a machine for one kind of store; its `statistics` are those of all its runs.

@@ -21,7 +21,7 @@ from sagalog.engine import Engine
 from sagalog.engine.lease import Lease, Renewal
 from sagalog.engine.local_executor import LocalExecutor
 from sagalog.engine.task import Task
-from sagalog.errors import Corrupt, SagalogError, Unavailable, Unknown
+from sagalog.errors import Corrupt, Pruned, SagalogError, Unavailable, Unknown
 from sagalog.kernel.values import Purpose
 from sagalog.ports import Clock, Entropy
 from sagalog.store import Store
@@ -140,7 +140,7 @@ class Pair:
         self._note_clock()
         real, oracle = self.real.engine, self.oracle.engine
         assert self.real_log() == oracle.events(limit=10_000), "the logs differ"
-        for name in ("find", "counts", "stale", "limits", "queues", "paused_kinds", "schedules"):
+        for name in ("find", "counts", "stale", "limits", "queues", "paused_kinds", "schedules", "journals"):
             found, expected = getattr(real, name)(), getattr(oracle, name)()
             assert found == expected, f"{name}: the store says {whole(found)} and the oracle {whole(expected)}"
 
@@ -247,10 +247,11 @@ class Pair:
         real, oracle = self.real.engine, self.oracle.engine
         for task in oracle.find():
             reads = [("step_result", name) for name in task.steps]
-            assert real.wait_ends(task.id) == oracle.wait_ends(task.id), f"the ends of the waits of {task.id} differ"
+            ends = [_recorded(engine, "wait_ends", task.id) for engine in (real, oracle)]
+            assert ends[0] == ends[1], f"the ends of the waits of {task.id} differ"
             reads += [("artifact", name) for name in task.artifacts] + [("input", one.name) for one in task.inputs]
             for verb, name in reads:
-                found, expected = getattr(real, verb)(task.id, name), getattr(oracle, verb)(task.id, name)
+                found, expected = _recorded(real, verb, task.id, name), _recorded(oracle, verb, task.id, name)
                 assert found == expected, f"{verb} {task.id} {name}: the store says {found!r} and not {expected!r}"
 
     def close(self) -> None:
@@ -404,3 +405,11 @@ def _leases_in(answer: Any) -> list[Lease]:
 def _lives(lease: Lease, memory: MemoryStore) -> bool:
     held = memory.tables.folds[lease.task.id].lease
     return held is not None and held.fence == lease.fence
+
+
+def _recorded(engine: Engine, verb: str, *arguments: str) -> Any:
+    """Return an answer, or that the bytes were pruned. [PRUNE-3]"""
+    try:
+        return getattr(engine, verb)(*arguments)
+    except Pruned as refusal:
+        return refusal.code, refusal.fields

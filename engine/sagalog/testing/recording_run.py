@@ -263,6 +263,25 @@ class RecordingRun(Run):
         self.run("artifact", lambda side: side.engine.artifact(made, made_name), crashes=False)
         self.run("input", lambda side: side.engine.input(waited, "spec"), crashes=False)
 
+    @rule(older_than_ms=st.sampled_from([0, 0, *strategies.WAITS]), limit=st.sampled_from([None, None, 1]))
+    def prune(self, older_than_ms: int, limit: int | None) -> None:
+        """Prune bytes of tasks that have ended so long ago, perhaps only some."""
+        self.run("prune", lambda side: side.engine.prune(older_than_ms, limit=limit))
+
+    @rule(data=strategies.contents, end=st.sampled_from(["cancel", "wait", "look"]), again=st.booleans())
+    def prune_what_has_ended(self, data: bytes, end: str, again: bool) -> None:
+        """Go the long way to bytes that only ended tasks name, or that another may still need."""
+        id = self.new_id()
+        self.run("create", lambda side: side.engine.create("build", id=id, queue="left", inputs={"spec": data}))
+        if end == "wait":
+            self.run("create after", lambda side: side.engine.create("build", id=f"{id}-other", after=[id]))
+        if end != "look":
+            self.run("cancel", lambda side: side.engine.cancel(id))
+        self.run("prune", lambda side: side.engine.prune(0))
+        if again:
+            self.run("retry as new", lambda side: side.engine.retry_as_new(id))
+        self.run("input", lambda side: side.engine.input(id, "spec"), crashes=False)
+
     def _recorded(self, kind: str, pick: int, name: str) -> tuple[str, str]:
         """Pick a task and a name under which it has something of that kind on record; rarely one that has not."""
         found = [(fold.id, one) for fold in self.pair.memory.tables.folds.values() for one in getattr(fold, kind)]

@@ -207,7 +207,9 @@ def _require_creation_fits(command: c.Create) -> None:
 
     Without undos and tasks to wait for the parts are never as large.
     """
-    size = len(_encode(command))
+    # A payload that is larger is a blob. [BLOB-2]
+    is_large = isinstance(command.payload, msgspec.Raw) and len(bytes(command.payload)) > bounds.INLINE_BYTES_MAX
+    size = len(_encode(msgspec.structs.replace(command, payload=None) if is_large else command))
     path = "compensations" if command.compensations else "after"
     if size > bounds.EVENT_BYTES_MAX:
         raise OverBound(

@@ -22,6 +22,20 @@ def child_id(parent: str, name: str) -> str:
     return _joined(parent, name)
 
 
+def journal_id(name: str, task: str | None) -> str:
+    """Return the id of a journal: of the one that a task has under a name, or of one that is no task's. [NAME-2]
+
+    The latter has no slash in it, so it never is one of a task.
+    """
+    return _escaped(name) if task is None else _joined(task, name)
+
+
+def journal_name(id: str, task: str | None) -> str:
+    """Return the name of a journal by its id, as far as the id holds it. [NAME-2]"""
+    escaped = id if task is None else id.removeprefix(f"{task}/")
+    return escaped.replace("%2F", "/").replace("%25", "%")
+
+
 def undo_key(task: str, compensation: str) -> str:
     """Return the idempotency key for carrying out a compensation: the same at every attempt, and unique. [NAME-2]
 
@@ -32,11 +46,14 @@ def undo_key(task: str, compensation: str) -> str:
 
 def _joined(task: str, name: str) -> str:
     """Join the two by a slash; the name's own slashes are escaped, so the last slash always separates them."""
-    escaped = name.replace("%", "%25").replace("/", "%2F")
-    id = f"{task}/{escaped}"
+    id = f"{task}/{_escaped(name)}"
     if len(id) <= ID_CHARACTERS_MAX:
         return id
     return f"{id[:_SHOWN_CHARACTERS]}~{hashlib.sha256(id.encode()).hexdigest()}"
+
+
+def _escaped(name: str) -> str:
+    return name.replace("%", "%25").replace("/", "%2F")
 
 
 def again_id(id: str, number: int) -> str:

@@ -10,7 +10,7 @@ clock.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import msgspec
 
@@ -36,6 +36,10 @@ _BYTES: Final = {
 }
 
 
+# How much of a value that is too large is searched for another fault: a walk in Python, item by item.
+_SEARCHED_BYTES: Final = 1_048_576
+
+
 def check_json(value: object, path: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> msgspec.Raw | None:
     """Refuse a value that JSON or one of the stores would not return exactly as it is. [BOUND-1]
 
@@ -58,12 +62,12 @@ def check_json(value: object, path: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> 
     if value is None:
         return None
     encoded = _sound(value, bytes_max)
-    if encoded is None:
+    if not encoded:
         # Only a value that is no JSON gets here, so JSON does not pay for it.
         made = as_json(value, path)
-        encoded = None if made is value else _sound(made, bytes_max)
-        if encoded is None:
-            _refuse_json(made, path, bytes_max)
+        encoded = encoded if made is value else _sound(made, bytes_max)
+        if not encoded:
+            _refuse_json(made, path, bytes_max, is_over=encoded is False)
     return msgspec.Raw(encoded)
 
 
@@ -93,8 +97,11 @@ def _with_lists(made: Any) -> Any:
     return [_with_lists(item) for item in made] if isinstance(made, list | tuple) else made
 
 
-def _sound(value: object, bytes_max: int) -> bytes | None:
-    """Return the JSON of what `check_json` accepts, else None. Every create calls it: it builds no path, no reason."""
+def _sound(value: object, bytes_max: int) -> bytes | Literal[False] | None:
+    """Return the JSON of what `check_json` accepts, else None; False where the count of its parts alone is too large.
+
+    Every create calls it: it builds no path, no reason.
+    """
     # Every entry, item and character costs at least a byte of JSON. The count before any encoding ends the work early,
     # also for a few parts that refer to one another so often that they unfold without end.
     budget = bytes_max
@@ -105,7 +112,7 @@ def _sound(value: object, bytes_max: int) -> bytes | None:
         for container in level:
             budget -= len(container)
             if budget < 0:
-                return None
+                return False
             if type(container) is dict:
                 for key in container:
                     if type(key) is not str:
@@ -131,7 +138,7 @@ def _sound(value: object, bytes_max: int) -> bytes | None:
         level = below
     else:
         return None
-    return _sound_encoded(value, bytes_max) if budget >= 0 else None
+    return _sound_encoded(value, bytes_max) if budget >= 0 else False
 
 
 def _sound_encoded(value: object, bytes_max: int) -> bytes | None:
@@ -160,9 +167,10 @@ def _texts(value: object) -> Iterator[str]:
             waiting.extend(item.values())
 
 
-def _refuse_json(value: object, path: str, bytes_max: int) -> NoReturn:
+def _refuse_json(value: object, path: str, bytes_max: int, is_over: bool) -> NoReturn:
     """Refuse the value that `_sound` rejected, with the path of its fault; without one it is too large as a whole."""
-    budget = bytes_max
+    # Of what is too large in any case, only the beginning is searched for a fault of its own.
+    budget = min(bytes_max, _SEARCHED_BYTES) if is_over else bytes_max
     # The walk through each open list or dict, outermost first, and the last step of each.
     walks: list[Iterator[tuple[str | int, Any]]] = [iter([(path, value)])]
     steps: list[str | int] = [path]
@@ -189,7 +197,7 @@ def _refuse_json(value: object, path: str, bytes_max: int) -> NoReturn:
             walks.append(enumerate(item))
             steps.append(0)
     # To encode a value that has used up its budget could take any time and memory.
-    size = f"{len(_encode(value)):,}" if budget >= 0 else f"more than {bytes_max:,}"
+    size = f"{len(_encode(value)):,}" if budget >= 0 and not is_over else f"more than {bytes_max:,}"
     raise InvalidValue(
         f"{path} takes {size} bytes as JSON, and at most {bytes_max:,} are kept; "
         "store what is large elsewhere and give its name",

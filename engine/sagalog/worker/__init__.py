@@ -12,6 +12,7 @@
     registration    the row that a worker keeps of itself, and what an operator asks; `process`, when it began
     process_signals SIGTERM, SIGINT and SIGHUP for the workers of a process
     steps           the steps of an attempt: on record, asked for, and in which order
+    task_journal    the journals that a handler writes
     waits           which wait of a name comes next, and how those on record have ended
     unknown_kinds   tasks of kinds that a worker does not know; the log names each kind once
     unknown_undos   undos of kinds that a worker does not know; the log names each kind once
@@ -24,8 +25,19 @@ Rule: everything that matters is in the log; a worker that is killed loses nothi
 from sagalog.worker.async_context import AsyncContext, AsyncWorkContext
 from sagalog.worker.config import WorkerStats
 from sagalog.worker.context import Context
+from sagalog.worker.task_journal import AsyncTaskJournal, TaskJournal
 from sagalog.worker.undo_context import UndoContext
 from sagalog.worker.work_context import WorkContext
 from sagalog.worker.worker import Worker
 
-__all__ = ["AsyncContext", "AsyncWorkContext", "Context", "UndoContext", "WorkContext", "Worker", "WorkerStats"]
+__all__ = [
+    "AsyncContext",
+    "AsyncTaskJournal",
+    "AsyncWorkContext",
+    "Context",
+    "TaskJournal",
+    "UndoContext",
+    "WorkContext",
+    "Worker",
+    "WorkerStats",
+]

@@ -14,8 +14,10 @@ from typing import Any
 
 from sagalog.engine.task import Task
 from sagalog.kernel.values import Compensation, OnParentEnd
+from sagalog.outcomes import Interrupted
 from sagalog.worker.context import Context
 from sagalog.worker.gathering import payloads_of
+from sagalog.worker.task_journal import AsyncTaskJournal
 from sagalog.worker.undo_context import UndoContext
 from sagalog.worker.work_context import WorkContext
 
@@ -142,6 +144,25 @@ class AsyncWorkContext(AsyncContext):
         """
         found: bytes = await self._off_loop(self._work.input, name)
         return found
+
+    async def journal(self, name: str) -> AsyncTaskJournal:
+        """Give a journal of this task, as `WorkContext.journal`, with its errors. [JOURNAL-2]
+
+        Args:
+            name: its name; one attempt that asks again gets the same journal.
+        """
+        return AsyncTaskJournal(await self._off_loop(self._work.journal, name), self._off_loop)
+
+    async def _flush_journals(self) -> None:
+        """Wait until what the handler has given to journals is on record. [JOURNAL-4]"""
+        if self._work._journals:
+            await self._off_loop(self._work._flush_journals)
+
+    async def _try_to_flush_journals(self) -> None:
+        """Flush as far as it is possible, to the end also where the handler is cancelled once more."""
+        if self._work._journals:
+            with suppress(Interrupted, RuntimeError):
+                await to_its_end(self._off_loop(self._work._try_to_flush_journals))
 
     async def step(
         self, name: str, run: Callable[..., Any], *arguments: Any, compensation: Compensation | None = None

@@ -238,6 +238,10 @@ class Context:
                     self.go_on()
                 tries += 1
 
+    def _note_lost(self) -> None:
+        """Note that the lease is lost, from another thread than the handler's."""
+        self._stopping.request("lost")
+
     def _lose(self) -> NoReturn:
         self._stopping.request("lost")
         raise Interrupted("lost")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sagalog.engine import verbs
 from sagalog.engine.task import Task
-from sagalog.errors import InvalidValue
+from sagalog.errors import InvalidValue, Pruned
 from sagalog.kernel.values import State
 from sagalog.outcomes import ChildFailed, StepMismatch
 from sagalog.validation.json_values import as_json, canonical
@@ -62,17 +62,26 @@ def child_name(wait: str, number: int, place: int) -> str:
 def require_same(tasks: Sequence[Task], kind: str, payloads: Sequence[Any]) -> None:
     """Require that these are the children that the handler asks for; raises StepMismatch. [STEP-2]"""
     for task, payload in zip(tasks, payloads, strict=True):
+        _require_kept(task, "payload")
         if task.kind != kind or canonical(task.payload) != canonical(as_json(payload, "payload")):
             raise StepMismatch(f"the child {task.id!r} exists with other content")
 
 
 def results_of(tasks: Sequence[Task], return_exceptions: bool) -> list[Any]:
     """Return the results of these tasks; raise the error of the first that has not completed, or return errors too."""
+    for task in tasks:
+        _require_kept(task, "result")
     found: list[Any] = [task.result if task.state is State.COMPLETED else failed(task) for task in tasks]
     errors = [one for one in found if isinstance(one, ChildFailed)]
     if errors and not return_exceptions:
         raise errors[0]
     return found
+
+
+def _require_kept(task: Task, name: str) -> None:
+    """Require that a value of a child was not pruned; raises Pruned. [PRUNE-3]"""
+    if name in task.pruned:
+        raise Pruned(f"the {name} of the child {task.id!r} was pruned: create the parent anew", task=task.id)
 
 
 def failed(task: Task) -> ChildFailed:

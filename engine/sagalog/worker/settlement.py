@@ -276,7 +276,9 @@ def work(context: WorkContext, lease: Lease, handler: Handler) -> Settlement | N
     try:
         context.go_on()
         result = handler(context, context.payload)
+        context._flush_journals()
     except BaseException as error:  # noqa: BLE001  everything that a handler raises is its outcome
+        context._try_to_flush_journals()
         return settlement_of(context, lease, None, error)
     return settlement_of(context, lease, result, None)
 
@@ -287,9 +289,12 @@ async def work_async(context: WorkContext, async_context: Any, lease: Lease, han
     try:
         context.go_on()
         result = await handler(async_context, context.payload)
+        await async_context._flush_journals()
     except asyncio.CancelledError as error:
+        await async_context._try_to_flush_journals()
         return settlement_of(context, lease, None, context._interruption() or error)
     except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
+        await async_context._try_to_flush_journals()
         return settlement_of(context, lease, None, error)
     return settlement_of(context, lease, result, None)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
@@ -21,7 +22,7 @@ from sagalog.engine.entries import CommandEntry
 from sagalog.engine.lease import HolderVerb, Lease
 from sagalog.engine.queries import WaitOutcome
 from sagalog.engine.task import Task
-from sagalog.errors import AlreadyExists, AlreadySettled, Corrupt, InvalidValue, LeaseLost, Rejected
+from sagalog.errors import AlreadyExists, AlreadySettled, Corrupt, InvalidValue, LeaseLost, Rejected, SagalogError
 from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.events import Created
 from sagalog.kernel.values import Compensation, Failure, OnParentEnd, UnrecordedStep
@@ -44,6 +45,7 @@ from sagalog.worker.gathering import (
 )
 from sagalog.worker.steps import Steps
 from sagalog.worker.stop_token import StopToken
+from sagalog.worker.task_journal import TaskJournal
 from sagalog.worker.verdicts import HELD_UP, Verdict, held_up, unstorable
 from sagalog.worker.waits import OpenWait, Waits
 
@@ -99,6 +101,8 @@ class WorkContext(Context):
         self._pending = 0
         # The ids of children that are not adopted, by name, in the order in which the handler asked for them.
         self._places: dict[str, str] = {}
+        # None for nearly every task.
+        self._journals: dict[str, TaskJournal] | None = None
         self._waits = Waits(lease.task.waits, lambda: engine.wait_ends(lease.task.id))
 
     def _allow_any_order(self) -> None:
@@ -122,6 +126,42 @@ class WorkContext(Context):
         """
         self._require_own()
         return self._engine.input(self.task.id, name)
+
+    # --- journals -----------------------------------------------------------------------------------------------
+
+    def journal(self, name: str) -> TaskJournal:
+        """Give a journal of this task, which others follow while the handler writes it. [JOURNAL-2]
+
+        Its entries carry the fence of the lease, and all are on record before the lease is settled. It closes when the
+        task has ended. Each attempt writes its entries behind those of earlier ones.
+
+        Args:
+            name: its name; one attempt that asks again gets the same journal.
+
+        Raises:
+            InvalidValue: the name is none.
+            Interrupted: the handler is to end.
+        """
+        self.go_on()
+        with self._guard:
+            if self._journals is None:
+                self._journals = {}
+            journal = self._journals.get(check_name(name, "name"))
+            if journal is None:
+                opened = self._persist(lambda: TaskJournal(self, self._engine, name))
+                journal = self._journals[name] = opened
+            return journal
+
+    def _flush_journals(self) -> None:
+        """Wait until what the handler has given to journals is on record. [JOURNAL-4]"""
+        if self._journals is not None:
+            for journal in list(self._journals.values()):
+                journal.flush()
+
+    def _try_to_flush_journals(self) -> None:
+        """Flush as far as it is possible: the handler has failed, and its failure is what counts."""
+        with suppress(SagalogError, Interrupted):
+            self._flush_journals()
 
     # --- steps --------------------------------------------------------------------------------------------------
 
@@ -595,6 +635,9 @@ class WorkContext(Context):
     def _end(self) -> list[str]:
         """Note that the handler has ended, so that it begins nothing more; return the unmet steps."""
         self._has_ended = True
+        if self._journals is not None:
+            for journal in list(self._journals.values()):
+                journal._end()
         return self._steps.unmet()
 
     @property

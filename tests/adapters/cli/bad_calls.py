@@ -15,6 +15,7 @@ import click
 import sagalog
 from sagalog_cli.command_line import COMMANDS, main
 from sagalog_cli.lazy_group import LazyGroup
+from sagalog_cli.ollama.gateway_command import GatewayCommand
 from sagalog_cli.tables import printable
 from tests.adapters.cli.calls import Answer, call
 
@@ -50,10 +51,24 @@ def _below(name: str) -> Iterator[str]:
 
 
 NAMES: Final = [each for name in COMMANDS for each in _below(name)]
-# Commands of no store: one makes its own, one needs none.
-STORELESS: Final = frozenset({"demo", "command classify"})
+# Commands that ask a gateway over HTTP.
+OF_A_GATEWAY: Final = [name for name in NAMES if isinstance(command_of(name), GatewayCommand)]
+# Commands of no store: one makes its own, one needs none, others ask a gateway.
+STORELESS: Final = frozenset({"demo", "command classify", *OF_A_GATEWAY})
 OF_A_STORE: Final = [name for name in NAMES if name not in STORELESS]
-MAKING: Final = frozenset({"init", "create", "queue push", "queue limit", "queue set", "schedule set", "limit set"})
+MAKING: Final = frozenset(
+    {
+        "init",
+        "create",
+        "queue push",
+        "queue limit",
+        "queue set",
+        "schedule set",
+        "limit set",
+        "token create",
+        "ollama serve",
+    }
+)
 
 
 def word_of(param: click.Parameter) -> str:
@@ -90,13 +105,17 @@ VALID: Final = {
     "KIND": "k",
     "FILE": "-",
     "WORDS": "true",
+    "MODEL": "tiny",
+    "PROMPT": "why",
     "--reason": "x",
+    "--scope": "read",
+    "--older-than": "24h",
     "--with": "exit_status",
     "--handlers": f"{__name__}:worker",
 }
 # What a command may be given in place of an argument that it cannot do without.
 INSTEAD: Final = {"KIND": frozenset[str](), "ID": frozenset({"--limit", "--queue", "--schedule"})}
-# What lets a command come to its end by itself, or have something to do.
+# What lets a command come to its end by itself, or have something to do; `ollama serve` takes a port that is free.
 ENDING: Final = {
     "amend": ("--deadline", "+9h"),
     "schedule set": ("--every", "1h"),
@@ -105,6 +124,7 @@ ENDING: Final = {
     "queue set": ("--affinity-wait", "1s"),
     "tail": ("--no-follow",),
     "worker run": ("--until", "idle"),
+    "ollama serve": ("--bind=127.0.0.1:0",),
     "queue watch": ("--until-empty",),
     "queue work": ("--until-empty",),
 }

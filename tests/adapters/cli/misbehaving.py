@@ -23,5 +23,6 @@ def misbehave(session: Session) -> None:
 
 
 def subclasses(of: type[SagalogError] = SagalogError) -> list[type[SagalogError]]:
-    """Every error of the engine, root first."""
-    return [of, *(each for child in of.__subclasses__() for each in subclasses(child))]
+    """Every error of the engine, root first; other packages have errors of their own, once they are imported."""
+    below = (child for child in of.__subclasses__() if child.__module__ == of.__module__)
+    return [of, *(each for child in below for each in subclasses(child))]

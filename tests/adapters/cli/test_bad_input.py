@@ -9,9 +9,12 @@ from typing import Final
 import click
 import pytest
 
+from sagalog_cli.command_line import COMMANDS
+from sagalog_cli.lazy_group import LazyGroup
 from tests.adapters.cli.bad_calls import (
     CODES,
     NAMES,
+    OF_A_GATEWAY,
     PLACES,
     Place,
     command_of,
@@ -88,6 +91,8 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "DATA": VALUE,
     "FENCE": [*NUMBER, (2, "9223372036854775808")],
     "FILE": FILE,
+    "MODEL": [(3, ""), (3, CONTROL), (3, BYTES)],
+    "PROMPT": TEXT,
     "--db": [(2, ""), (2, "nope://x"), (2, "memory:"), (2, "sqlite://x.db"), (2, BYTES)],
     "--actor": NAME,
     "--affinity": NAME,
@@ -101,6 +106,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--deadline": TIME,
     "--delay": DURATION,
     "--every": [*DURATION, (3, "999ms"), (3, "0")],
+    "--expires": [*DURATION, (3, "0")],
     "--exit": [(2, "x"), (2, "256"), (2, "-65")],
     "--folder": [(2, FOLDER), (2, __file__), (2, "")],
     "--grace": DURATION,
@@ -115,6 +121,8 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--name": NAME,
     "--build": NAME,
     "--now": TIME,
+    "--older-than": DURATION,
+    "--option": [(2, "num_ctx"), (2, "=1"), (2, ""), (3, f"stop={BYTES}")],
     "--overlap": WORD,
     "--owner": NAME,
     "--parent": NAME,
@@ -134,6 +142,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
         (3, "delay_min_ms=-1"),
     ],
     "--rate": RATE,
+    "--bind": [(3, one) for one in ("", "127.0.0.1", "::1:80", "127.0.0.1:70000", "127.0.0.1:x", BYTES)],
     "--breaker": BREAKER,
     "--affinity-wait": [*DURATION, (3, "0")],
     "--per-key-rate": RATE,
@@ -142,20 +151,26 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--returns-max": [*NUMBER, (2, "1000001")],
     "--run-at": TIME,
     "--schedule": NAME,
+    "--scope": WORD,
+    "--settings": FILE,
     "--settles": NAME,
     "--since": [(2, "tomorrow"), (2, "0000-01-01T00:00:00Z"), (3, "0001-01-01T00:00:00Z"), (3, "9999999999999999")],
     "--start-by": TIME,
     "--state": WORD,
     "--stderr": FILE,
+    "--system": TEXT,
     "--tag": TAG,
+    "--target": [(3, one) for one in ("", "box", "ftp://box", "http://box/v1", "http://me:word@box", "http://box:0")],
     "--task": NAME,
     "--timeout": DURATION,
+    "--token": [(2, ""), (2, "a b"), (2, CONTROL), (2, BYTES), (2, "k\u00e4se")],
     "--trace": [(3, ""), (3, "nope"), (3, LONG)],
     "--tracestate": [(3, "nope")],
     "--ttl": [*DURATION, (3, "0")],
     "--type": WORD,
     "--unknown-kind": NAME,
     "--until": WORD,
+    "--url": [(2, one) for one in ("", "ftp://box", "http://", "http://box:x", "http://me:word@box", "a b", BYTES)],
     "--use": [(2, "gpu=two"), (2, "gpu="), (3, ""), (3, CONTROL), (3, "=1"), (3, "gpu=0"), (3, LONG)],
     "--visibility": [*DURATION, (2, "0")],
     "--waiting": NAME,
@@ -168,6 +183,8 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
 OF_ONE: Final[dict[Place, list[Wrong]]] = {
     Place("create", "--after"): NAME,
     Place("history", "--limit"): NAME,
+    Place("journal show", "--after"): [(3, "nope"), (3, "1"), (3, "1-x"), (3, ""), (3, "01-1")],
+    Place("journal show", "NAME"): [(3, ""), (3, CONTROL), (3, LONG)],
     Place("explain", "--schedule"): [*NAME, (3, "x" * 171)],
     Place("create", "--on-failed"): WORD,
     Place("create", "--dedupe"): [(3, ""), (3, CONTROL), (3, LONG), (3, BYTES)],
@@ -235,7 +252,10 @@ def test_what_a_command_does_not_take_is_wrong_usage(db: str, name: str) -> None
         refused(2, [*words(name), "1", "1", "one-too-many"], "one-too-many", db=db)
 
 
-@pytest.mark.parametrize("group", ["", "queue", "command", "schedule", "breaker", "limit", "kind"])
+GROUPS: Final = [name for name in COMMANDS if isinstance(command_of(name), LazyGroup)]
+
+
+@pytest.mark.parametrize("group", ["", *GROUPS])
 def test_a_group_asks_for_a_command_and_knows_no_other(db: str, group: str) -> None:
     refused(2, group.split(), "Missing command", db=db)
     refused(2, [*group.split(), "nope"], "nope", db=db)
@@ -243,11 +263,11 @@ def test_a_group_asks_for_a_command_and_knows_no_other(db: str, group: str) -> N
 
 # --- ids ------------------------------------------------------------------------------------------------------------
 
-# Every parameter that names a task which has to be there; what `create` takes is used as it is.
+# Every parameter that names a task which has to be there; what `create` takes is used as it is, and a gateway has jobs.
 OF_A_TASK: Final = [
     place
     for place in PLACES
-    if place.word in ("ID", "--task", "--parent") and place.command not in ("create", "queue push")
+    if place.word in ("ID", "--task", "--parent") and place.command not in ("create", "queue push", *OF_A_GATEWAY)
 ]
 # Listings answer with nothing, and settling an unknown item is harmless, each with a remark.
 HARMLESS: Final = frozenset({"tail", "list", "queue ack", "queue nack"})
@@ -275,7 +295,7 @@ def test_each_command_that_names_a_task_is_known_by_that_parameter() -> None:
     """A new one would have to be added where `OF_A_TASK` is read off."""
     named = {place.command for place in PLACES if place.word in ("ID", "--id", "--task")}
 
-    assert named - {"create", "queue push"} == {place.command for place in OF_A_TASK} - {"list"}
+    assert named - {"create", "queue push", *OF_A_GATEWAY} == {place.command for place in OF_A_TASK} - {"list"}
 
 
 # --- where JSON is none ---------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import shutil
@@ -88,6 +89,14 @@ def test_what_is_no_store_is_told_by_every_command_and_left_as_it_is(tmp_path: P
 @pytest.mark.parametrize("name", OF_A_STORE)
 def test_a_store_that_is_not_there_is_made_only_by_commands_that_say_so(tmp_path: Path, name: str) -> None:
     path = tmp_path / "store.db"
+    if name == "ollama serve":
+        # It goes on until it is told to stop.
+        process = start("--db", str(path), *words(name))
+        assert any(b"serving at http://127.0.0.1:" in line for line in iter(process.stderr.readline, b""))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        assert (process.returncode, path.exists()) == (0, True)
+        return
     if name in MAKING:
         assert call("--db", str(path), *words(name)).status == 0
         assert path.exists()
@@ -112,13 +121,14 @@ def test_a_place_where_no_store_can_be_is_status_6_for_every_command(tmp_path: P
 # are given up, since the interpreter itself may lie out of reach after it.
 AS_ANOTHER: Final = """
 import json, os, pathlib, sys
+import sagalog_ollama.serving
 from tests.adapters.cli.bad_calls import OF_A_STORE, words
 from tests.adapters.cli.calls import call
 
 warm, *stores = sys.argv[1:]
 for name in OF_A_STORE:
-    # Where something is in the queue by now, this one would wait for ever.
-    call("--db", warm, *(words(name) if name != "queue watch" else (*name.split(), "--help")))
+    # One would wait for ever where something is in the queue by now, the other serves.
+    call("--db", warm, *((*name.split(), "--help") if name in ("queue watch", "ollama serve") else words(name)))
 if os.getuid() == 0:
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
@@ -188,20 +198,35 @@ READING: Final = frozenset(
         "stats",
         "stale",
         "verify",
+        "prune",
         "queue depth",
         "queue watch",
         "tail",
         "worker ls",
         "schedule ls",
+        "journal ls",
+        "journal show",
         "breaker ls",
         "limit ls",
         "kind ls",
+        "token ls",
         "queue ls",
         "queue holders",
     }
 )
 # No such artifact, input, worker, schedule or limit is there, which is seen without writing.
-NOT_THERE: Final = frozenset({"artifact", "input", "worker drain", "worker stop", "schedule next", "limit holders"})
+NOT_THERE: Final = frozenset(
+    {
+        "artifact",
+        "input",
+        "worker drain",
+        "worker stop",
+        "schedule next",
+        "limit holders",
+        "token revoke",
+        "token rm",
+    }
+)
 
 
 @pytest.fixture
@@ -211,6 +236,9 @@ def held(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert kept is not None
     monkeypatch.setitem(kept, "turn_timeout_ms", WAIT_MS)
     monkeypatch.setattr(work, "_PAUSES_S", ())
+    # `ollama serve` has all loggers of its process write to its standard error.
+    monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers])
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:

@@ -23,8 +23,12 @@ import sagalog
 from sagalog.worker.config import WorkerConfig
 from sagalog.worker.registration import Registration
 from sagalog_cli import main
-from tests.adapters.cli.bad_calls import NAMES, OF_A_STORE, words
+from sagalog_http.tokens import Tokens
+from tests.adapters.cli.bad_calls import NAMES, OF_A_GATEWAY, OF_A_STORE, words
 from tests.adapters.cli.calls import call, environment, leased, past, run, url_of
+from tests.adapters.ollama.gateways import Gateway, gateway
+from tests.faulty_upstream import FaultyUpstream, Script
+from tests.ollama_server.examples import EXAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +80,17 @@ def without_remarks(said: str) -> list[str]:
     return [line for line in said.splitlines() if not line.startswith(("note: ", '{"note"'))]
 
 
+def assert_refused(status: int, said: str, why: str, flags: tuple[str, ...]) -> None:
+    """Status 9, and why standard output has not taken the answer."""
+    assert status == 9, said
+    [first, *_] = without_remarks(said)
+    assert f"the answer could not be written: {why}" in first
+    assert not flags or json.loads(first)["error"]["code"] == "output"
+
+
+# `ollama serve` answers nothing here: its clients get what it has to say.
 @pytest.mark.parametrize("flags", [(), ("--json",)], ids=["human", "json"])
-@pytest.mark.parametrize("name", [*OF_A_STORE, "command classify"])
+@pytest.mark.parametrize("name", [*(name for name in OF_A_STORE if name != "ollama serve"), "command classify"])
 def test_a_closed_or_full_output_is_status_9_and_no_reader_is_status_141(
     copy: Callable[[], str], name: str, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,9 +99,17 @@ def test_a_closed_or_full_output_is_status_9_and_no_reader_is_status_141(
         if name.startswith("worker "):
             with sagalog.open(url_of(Path(db)), durability="normal") as engine:
                 Registration(engine, "n", WorkerConfig(("q",), {}, {}, 1, 0, 1_000, False))
+        elif name.startswith("journal "):
+            with sagalog.open(url_of(Path(db)), durability="normal") as engine:
+                engine.journal("n").append([b"line\n"])
         elif name.startswith("breaker "):
             with sagalog.open(url_of(Path(db)), durability="normal") as engine:
                 engine.set_limit("n", breaker=sagalog.Breaker())
+        elif name.startswith("token ") and name != "token create":
+            with sagalog.open(url_of(Path(db)), durability="normal") as engine:
+                Tokens(engine).create("n", ["read"])
+                if name == "token rm":
+                    Tokens(engine).revoke("n")
         elif name.startswith("schedule ") and name != "schedule set":
             with sagalog.open(url_of(Path(db)), durability="normal") as engine:
                 engine.set_schedule("n", "build", every_ms=3_600_000)
@@ -109,17 +130,48 @@ def test_a_closed_or_full_output_is_status_9_and_no_reader_is_status_141(
     with open("/dev/full", "w", encoding="utf-8") as full:
         for stdout, why in ((None, "standard output is closed"), (full, "No space left on device")):
             status, said = output_to(stdout, monkeypatch, given())
-            assert status == SILENT.get(name, 9), (name, said)
-            if status == 9:
-                [first, *_] = without_remarks(said)
-                assert f"the answer could not be written: {'[Errno 28] ' if stdout else ''}{why}" in first
-                assert not flags or json.loads(first)["error"]["code"] == "output"
+            if name in SILENT:
+                assert status == SILENT[name], (name, said)
+            else:
+                assert_refused(status, said, f"{'[Errno 28] ' if stdout else ''}{why}", flags)
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w", encoding="utf-8") as gone:
         status, said = output_to(gone, monkeypatch, given())
         assert status == SILENT.get(name, FOLLOWING.get(name, 141))
         assert status == 4 or without_remarks(said) == []
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that answers every chat."""
+    with FaultyUpstream() as upstream:
+        upstream.have_models("tiny")
+        upstream.always("/api/chat", Script.example(EXAMPLES["chat stream"]))
+        upstream.always("/api/generate", Script.answer({"done": True, "done_reason": "load"}))
+        with gateway(tmp_path_factory.mktemp("serving"), upstream.url) as running:
+            yield running
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["human", "json"])
+@pytest.mark.parametrize("name", [*OF_A_GATEWAY, "ollama jobs --answer", "ollama submit --detach"])
+def test_of_a_gateway_a_closed_or_full_output_is_9_and_no_reader_141(
+    serving: Gateway, name: str, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, option, more = name.partition(" --")
+    id = serving.submit()
+    serving.ended(id)
+    given = [*flags, *words(name, ("ID", id), more=((option + more).strip(),) if more else ())]
+    monkeypatch.setenv("OLLAMA_HOST", serving.url)
+
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        assert_refused(*output_to(None, monkeypatch, given), "standard output is closed", flags)
+        assert_refused(*output_to(full, monkeypatch, given), "[Errno 28] No space left on device", flags)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="utf-8") as gone:
+        status, said = output_to(gone, monkeypatch, given)
+    assert (141, []) == (status, without_remarks(said))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -146,10 +198,11 @@ def test_help_on_a_closed_output_says_nothing_and_is_no_defect(db: str, monkeypa
 # --- standard error -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", OF_A_STORE)
+@pytest.mark.parametrize("name", [*OF_A_STORE, *OF_A_GATEWAY])
 def test_without_standard_error_the_status_still_says_it(
     db: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")  # nothing listens there
     for stderr in (None, open("/dev/full", "w", encoding="utf-8")):  # noqa: SIM115  closed below
         answer = io.TextIOWrapper(io.BytesIO())
         with monkeypatch.context() as patch:
@@ -172,6 +225,7 @@ READING: Final = [
     ["queue", "push", "--many"],
     ["queue", "push", "--text", "-"],
     ["queue", "push", "--text", "--many"],
+    ["ollama", "submit", "tiny", "-"],
     ["command", "classify", "--with", "exit_status", "-"],
     ["command", "classify", "--with", "exit_status", "--stderr", "-", "/dev/null"],
 ]
@@ -182,6 +236,7 @@ def test_a_closed_input_is_wrong_usage(
     db: str, given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")  # nothing listens there
 
     status = main(["--json", "--db", db, *given], standalone_mode=False)
 
@@ -194,12 +249,13 @@ def test_a_closed_input_is_wrong_usage(
 
 @pytest.mark.parametrize("given", READING[:-2], ids=" ".join)
 def test_on_a_terminal_it_says_that_it_reads(
-    db: str, given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    serving: Gateway, db: str, given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours, theirs = os.openpty()
     os.write(ours, b'"x"\n\x04' if "--many" not in given or given[0] == "queue" else b'{"kind": "k"}\n\x04')
     with open(theirs, encoding="utf-8") as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
+        monkeypatch.setenv("OLLAMA_HOST", serving.url)
         status = main(["--json", "--db", db, *given], standalone_mode=False)
     os.close(ours)
 

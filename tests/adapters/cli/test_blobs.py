@@ -6,8 +6,10 @@ import base64
 import subprocess
 from pathlib import Path
 
+import pytest
+
 import sagalog
-from tests.adapters.cli.calls import call, start
+from tests.adapters.cli.calls import call, past, start
 
 BYTES = b"\x00\xff\r\n\x80 not text"
 
@@ -51,3 +53,51 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     for word in ("artifact", "input"):
         answer = call(word, "a", "no", "--db", db)
         assert (answer.status, f"has no {word} 'no'" in answer.err) == (4, True)
+
+
+# --- prune ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> str:
+    """A store with a task that has ended, with an input and a large payload, and with one that lives."""
+    path = tmp_path / "ended.db"
+    with past(path) as engine:
+        engine.create("k", "x" * 70_000, id="old", inputs={"spec": b"bytes"})
+        engine.cancel("old")
+        engine.create("k", id="new", inputs={"spec": b"other"})
+    return str(path)
+
+
+def test_a_dry_run_says_what_would_go_and_a_pruning_does_it(ended: str) -> None:
+    """[PRUNE-1] [PRUNE-4]"""
+    words = ("prune", "--older-than", "0s", "--db", ended)
+    assert (0, "would prune 2 blobs of 1 task, 70,007 bytes\n", "") == call(*words, "--dry-run")
+    first = call(*words, "--limit", "1")
+    assert (0, True) == (first.status, first.out.startswith("pruned 1 blob of 1 task, "))
+    answer = call(*words, "--json").documents[0]
+    assert (1, 1, False) == (answer["tasks"], answer["blobs"], answer["dry_run"])
+    assert {"tasks": 0, "blobs": 0, "size_bytes": 0, "dry_run": False} == call(*words, "--json").documents[0]
+    assert "pruned: 2 blobs, 70,007 bytes" in call("verify", "--db", ended).lines
+
+
+def test_what_was_pruned_is_told_by_those_who_read_it(ended: str) -> None:
+    """[PRUNE-3]"""
+    call("prune", "--older-than", "0s", "--db", ended)
+    refused = call("input", "old", "spec", "--db", ended, "--json")
+    assert (3, "pruned") == (refused.status, refused.error["code"])
+    assert ["payload"] == call("show", "old", "--db", ended, "--json").documents[0]["pruned"]
+    assert any(line.split() == ["pruned", "payload"] for line in call("show", "old", "--db", ended).lines)
+    assert 0 == call("history", "old", "--db", ended, "--full").status
+    assert 3 == call("retry", "old", "--db", ended).status
+    assert 0 == call("list", "--db", ended).status
+
+
+def test_a_large_payload_goes_through_the_command_line(tmp_path: Path) -> None:
+    """[BLOB-2]"""
+    db = str(tmp_path / "s.db")
+    text = '"' + "y" * 70_000 + '"'
+    assert 0 == call("create", "k", "-", "--id", "t", "--db", db, given=text.encode()).status
+    assert "y" * 70_000 == call("show", "t", "--db", db, "--json").documents[0]["payload"]
+    [created] = call("history", "t", "--db", db, "--json", "--full").documents
+    assert "payload_blob" in str(created)

@@ -67,6 +67,8 @@ CASES = {
     "breaker ls": Case("breaker ls", f"{QUERIES}.breakers"),
     "breaker reset": Case("breaker reset limit/provider"),
     "schedule ls": Case("schedule ls", f"{QUERIES}.schedules"),
+    "journal ls": Case("journal ls", f"{QUERIES}.journals"),
+    "journal show": Case("journal show build", f"{QUERIES}.journal_page"),
     "schedule set": Case("schedule set often build --every 1h"),
     "schedule rm": Case("schedule rm hourly"),
     "schedule next": Case("schedule next hourly", f"{QUERIES}.next_times"),
@@ -81,6 +83,16 @@ CASES = {
     "kind ls": Case("kind ls", f"{QUERIES}.paused_kinds"),
     "kind pause": Case("kind pause build"),
     "kind resume": Case("kind resume build"),
+    "token create": Case("token create new --scope read", "sagalog_http.tokens:Tokens.create"),
+    "token ls": Case("token ls", "sagalog_http.tokens:Tokens.list"),
+    "token revoke": Case("token revoke ann", "sagalog_http.tokens:Tokens.revoke"),
+    "token rm": Case("token rm ann", "sagalog_http.tokens:Tokens.remove"),
+    "ollama serve": Case("ollama serve --bind 127.0.0.1:0", "sagalog_cli.session:Session.note"),
+    "ollama submit": Case("ollama submit tiny why", "sagalog_cli.ollama.client:Client.stream"),
+    "ollama submit from standard input": Case("ollama submit tiny -", "", b"why"),
+    "ollama jobs": Case("ollama jobs", "sagalog_cli.ollama.client:Client.jobs"),
+    "ollama cancel": Case("ollama cancel 1", "sagalog_cli.ollama.client:Client.cancel"),
+    "ollama ps": Case("ollama ps", "sagalog_cli.ollama.client:Client.health"),
     "queue ls": Case("queue ls", f"{QUERIES}.queues"),
     "queue holders": Case("queue holders agents", f"{QUERIES}.holders"),
     "queue set": Case("queue set agents --affinity-wait 60s"),
@@ -99,11 +111,12 @@ CASES = {
     "command classify": Case("command classify --with claude -", "", b"text"),
     "verify": Case("verify", "sagalog.engine.audit:_read"),
     "rebuild": Case("rebuild", "sagalog_sqlite.rebuild:_rebuild_task"),
+    "prune": Case("prune --older-than 0s", "sagalog.engine.pruning:look"),
 }
 # What was shown before stays shown.
 ANSWERED = {"tail", "queue watch", "worker run"}
 GRACEFUL = ["worker run", "queue work"]
-HEEDED = [*GRACEFUL, "create --many", "tail", "verify", "rebuild"]
+HEEDED = [*GRACEFUL, "create --many", "tail", "verify", "rebuild", "prune"]
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +134,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         engine.create("chat", id="down", uses={"provider": 1})
         down = sagalog.Failure("down", "", limit="provider")
         engine.acquire("down", owner="ann", ttl_ms=None).retry(down, budget="transient")
+        engine.journal("build").append([b"line\n"])
         engine.set_schedule("hourly", "build", cron="@hourly")
         engine.set_schedule("paused", "build", cron="@hourly")
         engine.pause(schedule="paused")
@@ -176,7 +190,19 @@ def log() -> list[int]:
 
 
 def test_every_command_has_a_case() -> None:
-    assert set(NAMES) - {"worker", "queue", "command", "schedule", "breaker", "limit", "kind", "demo"} <= set(CASES)
+    assert set(NAMES) - {
+        "worker",
+        "queue",
+        "command",
+        "schedule",
+        "journal",
+        "breaker",
+        "limit",
+        "kind",
+        "token",
+        "ollama",
+        "demo",
+    } <= set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

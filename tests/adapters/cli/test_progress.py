@@ -18,6 +18,7 @@ WORDS = {
     "create": ["create", "--many"],
     "verify": ["verify"],
     "rebuild": ["rebuild"],
+    "prune": ["prune", "--older-than", "24h"],
 }
 LINES = b'{"kind": "k"}\n' * 7
 # Slices of three lines, so that a bar has something to show on its way.
@@ -29,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a task, made once to be copied."""
     path = tmp_path_factory.mktemp("made") / "store.db"
     with past(path) as engine:
-        engine.create("k", id="t")
+        engine.create("k", id="t", inputs={"spec": b"bytes"})
     return path
 
 
@@ -45,8 +46,8 @@ def shown(path: Path, name: str, *words: str, **settings: Any) -> Shown:
     return on_terminal(*WORDS[name], *words, "--db", str(path), **settings)
 
 
-@pytest.mark.parametrize("name", ["verify", "rebuild"])
-def test_an_audit_and_a_rebuild_show_a_bar_on_a_terminal(path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["verify", "rebuild", "prune"])
+def test_an_audit_a_rebuild_and_a_pruning_show_a_bar_on_a_terminal(path: Path, name: str) -> None:
     answer = shown(path, name)
 
     assert 0 == answer.status

@@ -60,7 +60,7 @@ def filling(path: Path) -> None:
 
 def making(path: Path) -> None:
     """Open an absent store with ever more room on the disk, and again once there is enough: what became of each."""
-    for room_kib in range(0, 260, 8):
+    for room_kib in range(0, 300, 8):
         folder = path.parent / f"room{room_kib}"
         folder.mkdir()
         disk = os.statvfs(folder)

@@ -81,6 +81,21 @@ def test_the_log_refuses_every_change_from_whatever_connection(
     assert versions(store) == {"a": 1}
 
 
+def test_bytes_go_only_where_the_store_has_them_as_pruned(store: SqliteStore, path: Path) -> None:
+    """[BLOB-1] [PRUNE-1] And a name of such bytes is gone once they are kept again."""
+    connection = raw(path)
+    connection.execute("INSERT INTO pruned(digest, version) VALUES ('another digest', 2)")
+    with pytest.raises(apsw.ConstraintError, match="append-only"):
+        connection.execute("DELETE FROM blobs")
+    connection.execute("INSERT INTO pruned(digest, version) VALUES ('the digest', 2)")
+    connection.execute("DELETE FROM blobs")
+    connection.close()
+    store.commit([keeping("b", b"true bytes")])
+    with store.read() as snapshot:
+        assert snapshot.blob("the digest") == b"true bytes"
+        assert (snapshot.pruned("the digest"), snapshot.pruned("another digest")) == (None, 2)
+
+
 def test_bytes_that_are_kept_already_are_not_written_again(store: SqliteStore) -> None:
     """[BLOB-1]"""
     store.commit([keeping("b", b"other bytes under the same name")])

@@ -288,3 +288,22 @@ def test_a_completion_costs_the_same_however_many_tasks_a_limit_holds_back(engin
         return completion, cost(engine, lambda: engine.claim("q", owner="ann", ttl_ms=None)[0].complete())
 
     assert lived(10) == lived(400)
+
+
+def test_a_slice_of_a_pruning_costs_the_same_however_much_lives(engine: Engine) -> None:
+    """[PRUNE-1] Each digest costs a few seeks; the walk through all is one for each call."""
+
+    def steps_a_blob() -> float:
+        statements, steps = cost(engine, lambda: engine.prune(0))
+        with store_of(engine).read() as snapshot:
+            count = snapshot.digest_count()
+        assert statements / count < 8
+        return steps / count
+
+    def create(first: int, count: int) -> None:
+        engine.create_many([{"kind": "k", "inputs": {"spec": b"%d" % n}} for n in range(first, first + count)])
+
+    create(0, 300)
+    few = steps_a_blob()
+    create(300, 2_700)
+    assert steps_a_blob() < 1.2 * few

@@ -41,9 +41,8 @@ def test_the_last_checkpoint_is_when_the_file_was_last_written(engine: sagalog.E
     os.utime(path, (1_000, 1_000))
     engine.create("build")
     assert file_of(engine).checkpointed_ms == 1_000_000
-    engine.create("build", "x" * 900_000)
-    engine.create("build", "x" * 900_000)
-    engine.create("build", "x" * 900_000)
+    for content in "xyz":
+        engine.create("build", content * 900_000)
     assert file_of(engine).checkpointed_ms > 1_000_000
 
 

@@ -60,6 +60,8 @@ WHERE = {
     "limit_uses": "true",
     "accounts": "true",
     "dedupes": "true",
+    "naming": "true",
+    "pruned": "true",
 }
 
 
@@ -78,6 +80,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [_] = engine.claim("p", owner="ann", ttl_ms=None)
         engine.acquire("a", owner="ann", ttl_ms=TTL_MS).fail("no way on")
         engine.acquire("w", owner="ann", ttl_ms=TTL_MS).park("other", after=["b"])
+        engine.create("build", id="e", queue="old", inputs={"spec": b"other bytes"})
+        engine.cancel("e")
+        engine.prune(0)
         reader = engine.subscribe("reader")
         reader.read(2)
         reader.save()
@@ -162,7 +167,11 @@ def test_the_command_line_shows_what_can_be_read_and_names_the_rest(path: Path, 
 
 @pytest.mark.parametrize(
     ("table", "column"),
-    [one for one in columns() if one[0] in ("tasks", "awaited", "tags", "store", "limit_uses", "accounts", "dedupes")],
+    [
+        one
+        for one in columns()
+        if one[0] in ("tasks", "awaited", "tags", "store", "limit_uses", "accounts", "dedupes", "naming", "pruned")
+    ],
 )
 def test_what_is_folded_from_the_log_is_mended_by_a_rebuild(path: Path, table: str, column: str) -> None:
     """[RECORD-3]"""
@@ -182,7 +191,7 @@ def test_the_task_of_a_spoilt_event_is_refused_and_named(path: Path, column: str
         with pytest.raises(sagalog.LogDamaged, match="task/a@1 was changed"):
             engine.history("a")
         assert engine.rebuild().unreadable == ("a",)
-        assert [task.id for task in engine.find()] == ["b", "c", "w", "d"]
+        assert [task.id for task in engine.find()] == ["b", "c", "w", "d", "e"]
 
 
 def test_the_refusal_of_a_task_with_a_spoilt_event_holds_up_no_other(path: Path) -> None:
@@ -275,4 +284,4 @@ def test_a_page_that_leads_back_ends_the_reading(path: Path, monkeypatch: pytest
     with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
         assert not engine.verify().ok
         said(engine.rebuild)
-        assert len(engine.find()) == 5
+        assert len(engine.find()) == 6

@@ -29,6 +29,8 @@ from sagalog.testing.contract.finding import FindingContract
 from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.health import HealthContract
 from sagalog.testing.contract.idempotency import IdempotencyContract
+from sagalog.testing.contract.journals import JournalContract
+from sagalog.testing.contract.json_blobs import JsonBlobContract
 from sagalog.testing.contract.kept import KeptContract
 from sagalog.testing.contract.leases import LeaseContract
 from sagalog.testing.contract.limits import LimitContract
@@ -37,6 +39,7 @@ from sagalog.testing.contract.orders import OrderContract
 from sagalog.testing.contract.parking import ParkingContract
 from sagalog.testing.contract.plain_calls import PlainCallContract
 from sagalog.testing.contract.projections import ProjectionContract
+from sagalog.testing.contract.pruning import PruneContract
 from sagalog.testing.contract.queue_settings import QueueSettingContract
 from sagalog.testing.contract.races import RaceContract
 from sagalog.testing.contract.records import RecordingContract
@@ -69,6 +72,8 @@ __all__ = [
     "HandleContract",
     "HealthContract",
     "IdempotencyContract",
+    "JournalContract",
+    "JsonBlobContract",
     "KeptContract",
     "LeaseContract",
     "LimitContract",
@@ -77,6 +82,7 @@ __all__ = [
     "ParkingContract",
     "PlainCallContract",
     "ProjectionContract",
+    "PruneContract",
     "QueueSettingContract",
     "RaceContract",
     "RecordingContract",
@@ -107,6 +113,9 @@ class StoreContract(
     ChildContract,
     ClaimWaitContract,
     RecordingContract,
+    PruneContract,
+    JsonBlobContract,
+    JournalContract,
     CompensationContract,
     SuccessorContract,
     MaintenanceContract,

@@ -1,0 +1,1 @@
+"""Tests of `sagalog_http`, over real sockets."""
