@@ -17,6 +17,7 @@ from sagalog import Permanent, Retry, Transient
 from sagalog.kernel.bounds import BLOB_BYTES_MAX
 from sagalog.worker import AsyncTaskJournal, AsyncWorkContext
 from sagalog_ollama.dialects import EVENTS, NDJSON, StreamEnd, dialect_of, load_ms_of, text_of
+from sagalog_ollama.inventory import Inventory
 from sagalog_ollama.prompts import Prompt
 from sagalog_ollama.residency import Residency
 from sagalog_ollama.settings import Settings
@@ -98,8 +99,9 @@ def retry_of(settings: Settings) -> Retry:
 class Execution:
     """The handler of jobs."""
 
-    def __init__(self, upstream: Upstream, residency: Residency, settings: Settings) -> None:
+    def __init__(self, upstream: Upstream, residency: Residency, inventory: Inventory, settings: Settings) -> None:
         self._upstream = upstream
+        self._inventory = inventory
         self._residency = residency
         self._settings = settings
 
@@ -127,6 +129,7 @@ class Execution:
             return await answer.end(head.status in self._settings.retry_statuses)
         except Unreachable as error:
             await answer.break_off()
+            self._inventory.look_soon()
             raise Transient(f"the target could not be asked: {error}", code=UNREACHABLE) from error
         except Transient as error:
             if error.code == BROKEN_OFF:

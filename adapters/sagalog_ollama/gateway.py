@@ -98,12 +98,20 @@ class Gateway:
         if "respond-async" in (call.header("prefer") or "").lower():
             headers |= {"location": f"/jobs/{job.id}", "preference-applied": "respond-async", "content-type": JSON}
             return Response(msgspec.json.encode(await self.jobs.shown(job)), 202, headers)
-        with self.readers.reading(job.id):
-            answer = await self.relay.answer(job, request)
+        try:
+            with self.readers.reading(job.id):
+                answer = await self.relay.answer(job, request)
+        except asyncio.CancelledError:
+            if not call.stopping.is_set():
+                raise
+            body = dialect_of(request.path).error_body(503, f"the gateway stops; {_later(job.id)}")
+            return Response(body, 503, {**headers, "content-type": JSON})
         headers = {**answer.headers, **headers}
         if isinstance(answer.body, bytes):
             return Response(answer.body, answer.status, headers)
-        return passed(self.readers.read(job.id, answer.body), dialect_of(request.path), answer.status, headers)
+        return passed(
+            self.readers.read(job.id, answer.body), dialect_of(request.path), answer.status, headers, _later(job.id)
+        )
 
     async def tags(self, _: Call) -> Response:
         """Answer the models of the target, as they were when it last answered."""
@@ -162,7 +170,7 @@ class Gateway:
             grace_ms=self.settings.grace_ms,
             affinity=self._residency.preferred,
         )
-        execution = Execution(self.upstream, self._residency, self.settings)
+        execution = Execution(self.upstream, self._residency, self.inventory, self.settings)
         worker.task(KIND, waive_compensation=WAIVER)(execution.run)
         return worker
 
@@ -198,6 +206,11 @@ class Gateway:
                 self._waiting = counts.get(self.settings.queue, {}).get("pending", 0)
                 await self._residency.tidy()
             await asyncio.sleep(_BACKLOG_S)
+
+
+def _later(id: str) -> str:
+    """Say where a client finds the answer of its job, which goes on without it."""
+    return f"the request goes on as a job: GET /jobs/{id}/answer"
 
 
 def _inventory(found: bytes | None) -> Response:

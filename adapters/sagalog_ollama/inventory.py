@@ -63,11 +63,15 @@ class Inventory:
         # A name with a host is listed without it where that is the target's own.
         return self._models is None or name in self._models or ("/" in name and "." in name.partition("/")[0])
 
-    async def poll(self) -> None:
-        """Read the inventory now, or wait for the poll that is under way; what cannot be read stays as it was."""
+    def look_soon(self) -> asyncio.Task[None]:
+        """Have the inventory read now, unless a poll is under way, and return the poll; nothing waits for it."""
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self._poll())
-        await asyncio.shield(self._polling)
+        return self._polling
+
+    async def poll(self) -> None:
+        """Read the inventory now, or wait for the poll that is under way; what cannot be read stays as it was."""
+        await asyncio.shield(self.look_soon())
 
     async def run(self) -> None:
         """Poll at the intervals of the settings until it is cancelled."""

@@ -45,15 +45,17 @@ class Proxy:
         return passed(parts, dialect, response.status_code, returned_headers(response))
 
 
-def passed(parts: AsyncIterator[bytes], dialect: Dialect, status: int, headers: Mapping[str, str]) -> Stream:
-    """Return an answer whose bytes pass as they are; a stream that has to end tells its clients why."""
+def passed(
+    parts: AsyncIterator[bytes], dialect: Dialect, status: int, headers: Mapping[str, str], later: str = ""
+) -> Stream:
+    """Return an answer whose bytes pass as they are; a stream that has to end tells its clients why, and of `later`."""
     others = dict(headers)
     media_type = others.pop("content-type", "application/octet-stream")
 
     def failed(problem: Problem) -> bytes | None:
-        return (
-            dialect.error_frame(problem.status, problem.detail) if media_type.startswith(dialect.media_type) else None
-        )
+        is_stream = media_type.startswith(dialect.media_type)
+        text = f"{problem.detail}; {later}" if later else problem.detail
+        return dialect.error_frame(problem.status, text) if is_stream else None
 
     return Stream(parts, _as_it_is, media_type, failed, status=status, headers=others, is_begun_at_once=True)
 

@@ -23,6 +23,7 @@ from sagalog import Engine
 from sagalog.aio import AsyncEngine
 from sagalog_http import Application, Capacity, Server
 from sagalog_http import Settings as HttpSettings
+from sagalog_http.server import BindRefused
 from sagalog_ollama.gateway import Gateway
 from sagalog_ollama.routes import routes_of
 from sagalog_ollama.settings import Settings, address_of
@@ -69,7 +70,16 @@ def server_of(engine: Engine, settings: Settings) -> Server:
         capacities={"general": Capacity(_THREADS, _CLIENTS_MAX)},
         lifespan=living,
     )
-    return Server(application, host, port, without_tls=settings.insecure_bind)
+    try:
+        return Server(application, host, port, without_tls=settings.insecure_bind)
+    except BindRefused as error:
+        if not application.authenticator.tokens.exist():
+            raise
+        raise BindRefused(
+            f"{host!r} is no address of loopback, and without TLS the network could read every token; set "
+            "SAGALOG_OLLAMA_INSECURE_BIND=true where a proxy in front ends TLS, or the network is your own",
+            host=host,
+        ) from error
 
 
 # Pages of this machine may ask, as they may ask Ollama itself.

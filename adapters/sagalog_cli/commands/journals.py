@@ -74,10 +74,12 @@ def show(session: Session, name: str, task: str | None, after: str | None, follo
     try:
         with heeding(signal.SIGTERM), session.open() as engine:
             found = engine.journal(name, task=None if task is None else whole_id(engine, task))
+            status = found.status()
+            if not status.entries:
+                session.note("empty", f"the journal {name!r} has no entries yet; `sagalog journal ls` lists journals")
             if follow:
                 _follow(session, found.follow(cursor))
                 return
-            found.status()
             while page := found.read(cursor, _PAGE):
                 _write(session, page)
                 cursor = page[-1].cursor

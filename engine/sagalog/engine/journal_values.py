@@ -128,7 +128,8 @@ def framed(entries: Sequence[bytes], name: str = "entries") -> Blob:
         InvalidValue: there is no entry, or one is no bytes. OverBound: they are too many, or too large.
     """
     if not isinstance(entries, list | tuple) or not entries:
-        raise InvalidValue(f"{name}: expected a list of bytes with at least one, found {shown(entries)}", path=name)
+        text = f"{name}: expected a list of bytes with at least one, as in [b'one'], found {shown(entries)}"
+        raise InvalidValue(text, path=name)
     if len(entries) > bounds.JOURNAL_ENTRIES_MAX:
         raise OverBound(
             f"{name}: {len(entries)} entries, and the bound is {bounds.JOURNAL_ENTRIES_MAX}; append them in several "

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,31 @@ def test_a_stream_that_is_open_at_sigterm_ends_with_a_hint(tmp_path: Path, upstr
         assert 0 == running.process.wait(PATIENCE_S)
 
     assert "the server stops" in last["error"]
+    assert f"GET /jobs/{answer.headers['x-sagalog-job-id']}/answer" in last["error"]
+
+
+def test_a_request_that_waits_at_sigterm_learns_the_name_of_its_job(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script())
+    with process(tmp_path, upstream.url, GRACE="0s") as running:
+        running.submit()
+        upstream.wait_for("/api/chat")
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(running.client.post, "/api/chat", json={**CHAT, "stream": False})
+            while len(running.client.get("/jobs").json()["jobs"]) < 2:
+                pass
+            running.process.send_signal(signal.SIGTERM)
+            answer = waiting.result()
+        assert 0 == running.process.wait(PATIENCE_S)
+
+    id = answer.headers["x-sagalog-job-id"]
+    assert (503, f"the gateway stops; the request goes on as a job: GET /jobs/{id}/answer") == (
+        answer.status_code,
+        answer.json()["error"],
+    )
+    with store(tmp_path) as engine:
+        task = engine.get(id)
+    assert task is not None
+    assert "pending" == task.state
 
 
 def require_closed(running: Process) -> None:
