@@ -105,12 +105,14 @@ class StreamEnd:
 
     def take(self, chunk: bytes) -> None:
         """Look at more bytes."""
-        self._rest += chunk
-        head, newline, tail = self._rest.rpartition(b"\n")
+        head, newline, tail = chunk.rpartition(b"\n")
         if newline:
+            lines = (bytes(self._rest) + head).split(b"\n")
             self._rest = bytearray(tail)
-            for line in bytes(head).split(b"\n"):
+            for line in lines:
                 self._look(line)
+        elif len(self._rest) <= _FRAME_BYTES_MAX:
+            self._rest += chunk
 
     def close(self) -> None:
         """Look at what no line end follows: the bytes are at their end."""

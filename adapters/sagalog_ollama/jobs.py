@@ -72,7 +72,7 @@ class Jobs:
         Raises:
             KeyTaken: that was with another body. Gone: the job was pruned.
         """
-        found = await self._engine.find(queue=self._settings.queue, tags={KEY: _scoped(key, request)}, limit=1)
+        found = await self._engine.find(queue=self._settings.queue, tags={KEY: self._scoped(key, request)}, limit=1)
         if not found:
             return None
         if found[0].inputs[0].digest != sha256(body).hexdigest():
@@ -86,7 +86,7 @@ class Jobs:
         Raises:
             KeyTaken: the other one has another body.
         """
-        named = {KEY: _scoped(key, request)} if key is not None else {}
+        named = {KEY: self._scoped(key, request)} if key is not None else {}
         named |= {CLIENT: request.client} if request.client is not None else {}
         try:
             return await self._engine.create(
@@ -190,6 +190,11 @@ class Jobs:
             case _:
                 return "failed"
 
+    def _scoped(self, key: str, request: Request) -> str:
+        """Return a client's key as one of the store: of its target, client and route alone, and of any length."""
+        text = msgspec.json.encode([self._settings.queue, request.client, request.path, key])
+        return f"ollama:{sha256(text).hexdigest()}"
+
     def _may_see(self, task: Task, access: Access) -> bool:
         is_own = access.token is not None and task.tags.get(CLIENT) == access.token
         return (is_own or access.has("admin")) and access.may_queue(self._settings.queue)
@@ -202,9 +207,3 @@ class Jobs:
 def request_of(task: Task) -> Request:
     """Return the request of a job."""
     return msgspec.convert(task.payload, Request)
-
-
-def _scoped(key: str, request: Request) -> str:
-    """Return a client's key as one of the store: of its client and its route alone, and of any length."""
-    text = msgspec.json.encode([request.client, request.path, key])
-    return f"ollama:{sha256(text).hexdigest()}"

@@ -32,6 +32,13 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes | AsyncIterator[bytes]
 
 
+class _Begun(msgspec.Struct, frozen=True):
+    """An attempt whose answer a client reads, by its fence; without a head: one that is over."""
+
+    fence: int
+    head: Head | None = None
+
+
 class Relay:
     """The answers of jobs to the clients that wait for them.
 
@@ -48,39 +55,46 @@ class Relay:
         """Wait for the answer of a job: to its end, or where it comes in parts until these begin."""
         if not request.streams:
             return await self.whole(job.id, request)
-        reader = await self._reader(job)
-        fence, head = await self._begun(reader)
+        reader, over = await self._follow(job)
+        if reader is None:
+            return await self.whole(job.id, request)
+        begun = await self._begun(reader, over)
         if reader.is_over:
             return await self.whole(job.id, request)
         dialect = dialect_of(request.path)
-        parts = self._parts(job.id, request, dialect, reader, fence, head)
-        if head is None:
+        parts = self._parts(job.id, request, dialect, reader, begun or _Begun(over))
+        if begun is None or begun.head is None or begun.head.status >= 400:
             return Answer(200, {"content-type": dialect.media_type}, parts)
-        return Answer(head.status, _streamed(head), parts)
+        return Answer(begun.head.status, _streamed(begun.head), parts)
 
-    async def _reader(self, job: Task) -> AsyncJournalReader:
-        """Follow the answer of a job: the attempt that lives or that was the last, and none that has broken off."""
+    async def _follow(self, job: Task) -> tuple[AsyncJournalReader | None, int]:
+        """Follow the answer of a job; return the fence up to which attempts are over and have none to pass on.
+
+        Without a reader the job has ended without an answer.
+        """
         journal = self._engine.journal(ANSWER, task=job.id)
         status, task = await journal.status(), await self._engine.get(job.id)
         assert task is not None
-        is_live = task.is_terminal or (task.lease is not None and task.lease.fence == status.fence)
-        return journal.follow(None if is_live or not status.entries else status.newest)
+        if task.is_terminal:
+            return (journal.follow(), 0) if _is_answer(task, status.fence) else (None, 0)
+        is_live = task.lease is not None and task.lease.fence == status.fence
+        return journal.follow(), 0 if is_live or not status.entries else status.fence
 
-    async def _begun(self, reader: AsyncJournalReader) -> tuple[int | None, Head | None]:
-        """Return the attempt whose answer has begun, and its head; without one if none does in time.
+    async def _begun(self, reader: AsyncJournalReader, over: int) -> _Begun | None:
+        """Return the attempt whose answer has begun; None: none has in time.
 
-        An answer with an error is none: it is the end, or another attempt follows.
+        An answer with an error is waited for: it is the end, or another attempt follows.
         """
         now_s = asyncio.get_running_loop().time
         until_s = now_s() + self._early_ms / 1_000
-        fence = None
+        begun: _Begun | None = None
         while not reader.is_over and (left_ms := int((until_s - now_s()) * 1_000)) > 0:
             for entry in await reader.take(left_ms, 1):
-                if entry.fence != fence:
-                    fence, head = entry.fence, msgspec.json.decode(entry.data, type=Head)
-                    if head.status < 400:
-                        return fence, head
-        return None, None
+                if entry.fence > (over if begun is None else begun.fence) and entry.data:
+                    begun = _Begun(entry.fence, msgspec.json.decode(entry.data, type=Head))
+                    if begun.head is not None and begun.head.status < 400:
+                        return begun
+        return begun
 
     async def whole(self, id: str, request: Request) -> Answer:
         """Wait for the end of a job and give its whole answer, or the error for which there is none."""
@@ -109,13 +123,7 @@ class Relay:
         return msgspec.json.decode(entries[0].data, type=Head), b"".join(entry.data for entry in entries[1:])
 
     async def _parts(
-        self,
-        id: str,
-        request: Request,
-        dialect: Dialect,
-        reader: AsyncJournalReader,
-        fence: int | None,
-        head: Head | None,
+        self, id: str, request: Request, dialect: Dialect, reader: AsyncJournalReader, begun: _Begun
     ) -> AsyncIterator[bytes]:
         frames, has_content = WholeFrames(dialect), False
         while not reader.is_over:
@@ -123,27 +131,31 @@ class Relay:
             if not entries and not reader.is_over and not has_content:
                 yield dialect.waiting(request.prompt.model, _now())
             for entry in entries:
-                if entry.fence != fence or not entry.data:
+                if entry.fence < begun.fence or (entry.fence == begun.fence and begun.head is None):
+                    continue  # of an attempt that was over before this client came
+                if entry.fence > begun.fence or not entry.data:
                     # Another attempt begins, or this one has broken off.
                     if has_content:
-                        yield dialect.error_frame(502, f"the answer broke off and is made again: GET /jobs/{id}/answer")
+                        yield dialect.error_frame(502, f"the answer broke off; ask for GET /jobs/{id}/answer later")
                         return
                     if entry.data:
-                        fence, head = entry.fence, msgspec.json.decode(entry.data, type=Head)
+                        begun = _Begun(entry.fence, msgspec.json.decode(entry.data, type=Head))
                     frames.rest()
-                elif head is not None and head.status < 400 and (whole := frames.take(entry.data)):
+                elif begun.head is not None and begun.head.status < 400 and (whole := frames.take(entry.data)):
                     has_content = True
                     yield whole
-        yield frames.rest()
-        yield await self._last_frame(id, dialect, has_content)
+        yield await self._last_part(id, dialect, frames.rest(), has_content)
 
-    async def _last_frame(self, id: str, dialect: Dialect, has_content: bool) -> bytes:
-        """Return what a stream that was begun ends with: nothing behind the target's own last frame."""
+    async def _last_part(self, id: str, dialect: Dialect, rest: bytes, has_content: bool) -> bytes:
+        """Return what a stream that was begun ends with: nothing behind the target's own last frame.
+
+        `rest` is what no end of a frame has followed; of an answer that is none it is no frame.
+        """
         task = await self._engine.get(id)
         assert task is not None
         code = None if task.error is None else task.error.code
-        if task.state == "completed" or (has_content and code == ERROR_FRAME):
-            return b""
+        if task.state == "completed" or (code == ERROR_FRAME and (has_content or rest)):
+            return rest
         head, body = await self.recorded(task)
         if head is not None and head.status >= 400:
             return dialect.upstream_frame(head.status, body)

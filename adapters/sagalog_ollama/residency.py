@@ -32,7 +32,7 @@ _FIRST_S: Final = (0.02, 0.25, 1.0)
 # A job without company looks whether others wait by now, after commits, but not after each flush of its own answer.
 _LOOK_MS: Final = 5_000
 _PAUSE_S: Final = 0.25
-_GIVE_BACK_S: Final = 10.0
+_GIVE_BACK_S: Final = 1.0
 _SPACE: Final = "ollama-residency"
 
 
@@ -102,12 +102,13 @@ class Residency:
         known = await self._known()
         if known is None or known.residency != prompt.residency or not known.is_kept or await self._is_awaited(prompt):
             return
-        await self._note(_Loaded(prompt.residency))
         try:
             async with asyncio.timeout(_GIVE_BACK_S):
                 await self._load(prompt, prompt.keep_alive)
         except TimeoutError:
-            _log.info("the time of the model %s could not be set in time", prompt.model)
+            _log.info("the time of the model %s could not be set in time; it is tried again", prompt.model)
+            return
+        await self._note(_Loaded(prompt.residency))
 
     async def _known(self) -> _Loaded | None:
         return _Loaded.read(await self._engine.kept(_SPACE, self._settings.queue))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from sagalog import Engine, JournalEntry, Retry, Worker
 from sagalog.engine.entries import JournalWrite
 from sagalog.engine.journal_values import JournalCursor
 from sagalog.engine.local_executor import LocalExecutor
-from sagalog.errors import SagalogError, Unknown
+from sagalog.errors import Closed, SagalogError, Unknown
 from sagalog.kernel.bounds import JOURNAL_FLUSH_BYTES, JOURNAL_UNFLUSHED_BYTES_MAX
 from sagalog.worker import AsyncWorkContext, WorkContext
 from sagalog.worker.stop_token import StopToken
@@ -355,6 +356,32 @@ def test_a_late_handler_takes_nothing_from_the_next_one_of_its_process(engine: E
         ("2-2", b"A"),
         ("2-3", b"B"),
     ]
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_a_forked_child_of_a_handler_writes_nothing_of_its_parents(engine: Engine) -> None:
+    """[FORK-2]"""
+    refused: list[int] = []
+
+    def write(context: WorkContext, _: Any) -> None:
+        journal = context.journal("tokens")
+        for number in range(3):
+            journal.append(b"%d" % number)
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    journal.flush()
+                except Closed:
+                    status = 7
+                finally:
+                    os._exit(status)
+            refused.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    task = run(engine, write)
+
+    assert ("completed", [7, 7, 7]) == (task.state, refused)
+    assert [b"0", b"1", b"2"] == [data for _, data in read(engine, task)]
 
 
 def test_a_store_with_journals_alone_asks_nothing_of_limits(tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ class TaskJournal:
         Raises:
             WrongState: the journal belongs to no task.
             Interrupted: the lease is lost.
+            Closed: the process that this one was forked from holds the lease. [FORK-2]
         """
+        self._context._require_own()
         with self._changed:
             if self._waiting:
                 self._flusher.note(self, at_once=True)

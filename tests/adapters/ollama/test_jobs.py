@@ -158,6 +158,30 @@ def test_a_client_that_joins_between_attempts_waits_for_the_next(tmp_path: Path,
         assert STREAM.body == ollama.chat(headers=key).content
 
 
+def test_a_stream_that_joins_a_job_that_failed_gets_its_error(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    cut = Script().head().send(STREAM.frames[0]).close()
+    upstream.next("/api/chat", cut, Script().reset(), Script().reset())
+    key = {"idempotency-key": "monday"}
+    ollama.ended(ollama.submit(headers=key))
+
+    answer = ollama.chat(headers=key)
+
+    assert 502 == answer.status_code
+    assert "the target could not be asked" in answer.json()["error"]
+
+
+def test_a_key_is_one_of_its_target(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    upstream.always("/api/chat", Script.example(STREAM))
+    key = {"idempotency-key": "monday"}
+    with FaultyUpstream() as second:
+        second.have_models("tiny")
+        second.always("/api/chat", Script.example(STREAM))
+        with gateway(tmp_path, upstream.url) as one, gateway(tmp_path, second.url) as other:
+            assert one.submit(headers=key) != other.submit(headers=key)
+            for ollama in (one, other):
+                ollama.ended(ollama.tasks()[0].id)
+
+
 def test_a_key_joins_while_the_queue_is_full_and_settings_change(tmp_path: Path, upstream: FaultyUpstream) -> None:
     upstream.next("/api/chat", Script.example(STREAM))
     key = {"idempotency-key": "monday"}

@@ -228,6 +228,25 @@ def test_a_frame_that_is_cut_is_not_passed_on(ollama: Gateway, upstream: FaultyU
     assert ["content", "error"] == ["error" if "error" in one else "content" for one in frames(ollama.chat().content)]
 
 
+def test_a_frame_that_is_cut_by_a_cancel_is_not_passed_on(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    first = STREAM.frames[0]
+    upstream.next("/api/chat", Script().head().send(first + first[:20]))
+
+    with ollama.client.stream("POST", "/api/chat", json=CHAT) as answer:
+        parts = answer.iter_raw()
+        got = next(parts)
+        ollama.client.delete(f"/jobs/{answer.headers['x-sagalog-job-id']}")
+        rest = b"".join(parts)
+
+    assert (first, [{"error": "request canceled"}]) == (got, frames(rest))
+
+
+def test_an_error_frame_without_a_line_end_comes_once(ollama: Gateway, upstream: FaultyUpstream) -> None:
+    upstream.next("/api/chat", Script().head().send(b'{"error":"boom"}').end())
+
+    assert b'{"error":"boom"}' == ollama.chat().content
+
+
 def test_a_stream_without_its_last_frame_is_no_success(ollama: Gateway, upstream: FaultyUpstream) -> None:
     upstream.next("/api/chat", Script.example(EXAMPLES["chat stream, without its end"]), Script.example(STREAM))
 

@@ -89,6 +89,38 @@ def test_an_error_after_the_begin_is_a_frame(ollama: Gateway, upstream: FaultyUp
     assert (200, {"error": "busy"}) == (answer.status_code, last)
 
 
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
+def test_an_error_whose_body_comes_late_is_told_as_it_is(ollama: Gateway, upstream: FaultyUpstream, path: str) -> None:
+    gate = Gate()
+    upstream.next(path, Script().head(404, "application/json").wait(gate).send(b'{"error": "gone"}').end())
+
+    with ollama.client.stream("POST", path, json={**CHAT, "stream": True}) as answer:
+        parts = answer.iter_raw()
+        next(parts)
+        gate.open()
+        rest = b"".join(parts)
+
+    assert b'{"error":"gone"}' in rest
+    assert b"defect" not in rest
+
+
+def test_another_attempt_answers_after_an_error_that_came_late(tmp_path: Path, upstream: FaultyUpstream) -> None:
+    gate = Gate()
+    late = Script().head(503, "application/json").wait(gate).send(b'{"error": "busy"}').end()
+    upstream.next("/api/chat", late, Script.example(STREAM))
+    with (
+        gateway(tmp_path, upstream.url, early_ms=100, retry_statuses=(503,)) as running,
+        running.client.stream("POST", "/api/chat", json=CHAT) as answer,
+    ):
+        parts = answer.iter_raw()
+        next(parts)
+        gate.open()
+        rest = b"".join(parts)
+
+    assert rest.endswith(STREAM.body)
+    assert not [frame for frame in frames(rest) if "error" in frame]
+
+
 def test_a_target_that_cannot_be_asked_is_told_in_a_frame(ollama: Gateway, upstream: FaultyUpstream) -> None:
     gate = Gate()
     upstream.next("/api/chat", Script().wait(gate).reset(), Script().reset(), Script().reset())
