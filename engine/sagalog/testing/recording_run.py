@@ -283,6 +283,10 @@ class RecordingRun(Run):
         self.run("input", lambda side: side.engine.input(id, "spec"), crashes=False)
 
     def _recorded(self, kind: str, pick: int, name: str) -> tuple[str, str]:
-        """Pick a task and a name under which it has something of that kind on record; rarely one that has not."""
-        found = [(fold.id, one) for fold in self.pair.memory.tables.folds.values() for one in getattr(fold, kind)]
+        """Pick a task and a name under which it has something of that kind on record; rarely one that has not.
+
+        Live tasks come first: what those that have ended have on record may be pruned.
+        """
+        folds = sorted(self.pair.memory.tables.folds.values(), key=lambda fold: fold.is_terminal)
+        found = [(fold.id, one) for fold in folds for one in getattr(fold, kind)]
         return found[pick % len(found)] if found and pick < 8 else (self.task(pick), name)
